@@ -1,0 +1,211 @@
+"""The library's front door: run, export, render and evaluate, as the command line calls them.
+
+Example::
+
+    import autolabel
+
+    report = autolabel.run(["images/"], "classes.yaml", out="my-project", models="small")
+    autolabel.export("my-project", "coco", "coco/")
+    for media, instances in autolabel.Project.open("my-project").iter_labelled():
+        print(media.name, len(instances))
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autolabel import registry
+from autolabel.config import DEFAULT_PRESET, RunConfig
+from autolabel.inputs import list_inputs
+from autolabel.labeling import Labeling, RunReport, identity, stop_asked
+from autolabel.ontology import Ontology, load_ontology
+from autolabel.planning import plan_inputs
+from autolabel.progress import Progress, Silent
+from autolabel.store import Project
+from autolabel.types import MediaItem
+
+if TYPE_CHECKING:
+    from autolabel.rendering import RenderReport
+
+__all__ = ["RunPlan", "RunReport", "export", "make_config", "measure", "plan", "render", "run"]
+
+FIRST_NAMES = 10
+"""How many inputs a plan names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would do.
+
+    Attributes:
+        new: Whether the project folder would be made.
+        classes: Number of classes.
+        prompts: Number of prompts, negative ones included.
+        grounder: Model spec.
+        segmenter: Model spec, or "none".
+        total: Number of inputs.
+        done: How many of them the project has already.
+        first: Names of the first that would be labelled.
+        changes: What differs from what the project was made with.
+    """
+
+    new: bool
+    classes: int
+    prompts: int
+    grounder: str
+    segmenter: str
+    total: int
+    done: int
+    first: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **options: Any) -> RunPlan:
+    """Return what ``run`` with the same arguments would do; loads no model, changes nothing."""
+    out = Path(options.pop("out", "autolabel-out"))
+    limit = options.pop("limit", None)
+    options.pop("redo", None)
+    chosen = _ontology(ontology)
+    config = make_config(**options)
+    items = _items(inputs, out, limit)
+    new = not (out / "labels.db").exists()
+    done: set[str] = set()
+    changes: list[str] = []
+    if not new:
+        with Project.open(out, readonly=True) as project:
+            items, done = plan_inputs(project, items)
+            changes = identity(config, chosen, None).changes(project.meta())
+    todo = [item.name for item in items if item.name not in done]
+    return RunPlan(
+        new=new,
+        classes=len(chosen.classes),
+        prompts=len(chosen.prompts),
+        grounder=config.grounder,
+        segmenter=config.segmenter,
+        total=len(items),
+        done=len(items) - len(todo),
+        first=tuple(todo[:FIRST_NAMES]),
+        changes=tuple(changes),
+    )
+
+
+def run(
+    inputs: Sequence[str | Path],
+    ontology: Ontology | str | Path,
+    *,
+    out: str | Path = "autolabel-out",
+    limit: int | None = None,
+    redo: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> RunReport:
+    """Label pictures and videos into a project folder, going on where an earlier run stopped.
+
+    Args:
+        inputs: Files, folders and globs.
+        ontology: What to look for: an Ontology or the path of a YAML file.
+        out: Project folder; made if it isn't there.
+        limit: Label the first inputs only.
+        redo: Drop what the models said before and start again; a human's labels stay.
+        progress: Is told what happens.
+        **options: ``preset``, ``grounder``, ``segmenter``, ``device``, ``dtype``, ``floor``,
+            ``batch_size``, ``readers``: see ``make_config``.
+
+    Returns:
+        What was done. SIGINT (Ctrl-C) ends a run in the main thread after the batch at hand.
+
+    Raises:
+        UsageError: If the ontology, an input, a spec or an option is wrong.
+        ProjectChanged: If the project was made with other models or prompts.
+        ProjectError: If the folder is in use, damaged or of a newer version.
+        WeightsError: If weights can't be had or are not what they should be.
+        StorageError: If the disk is full or read-only; what was committed stays.
+    """
+    began = time.perf_counter()
+    chosen = _ontology(ontology)
+    config = make_config(**options)
+    items = _items(inputs, Path(out), limit)
+    with Project.open(Path(out), create=True) as project, stop_asked() as stop:
+        labeling = Labeling(project, chosen, config, progress or Silent(), stop)
+        return replace(labeling.run(items, redo), seconds=time.perf_counter() - began)
+
+
+def make_config(
+    *,
+    preset: str | None = None,
+    grounder: str | None = None,
+    segmenter: str | None = None,
+    **settings: Any,
+) -> RunConfig:
+    """Return a RunConfig: the preset's models, where no others are named.
+
+    Args:
+        preset: "base" (default), "small" or "tiny".
+        grounder: Model spec in place of the preset's.
+        segmenter: Model spec in place of the preset's; "none" for boxes only.
+        **settings: Other fields of RunConfig; None means its default.
+
+    Raises:
+        SpecError: If a preset or a model is unknown.
+        UsageError: If a setting makes no sense.
+    """
+    models = registry.preset(preset or DEFAULT_PRESET)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return RunConfig(grounder or models.grounder, segmenter or models.segmenter, **given)
+
+
+def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
+    """Return how well a project's labels agree with a COCO truth, as plain JSON values.
+
+    Raises:
+        FormatError: If the truth is wrong, or has no picture or class in common.
+        ProjectError: If there is no project in the folder.
+    """
+    from autolabel.evaluate.detection import evaluate_detection
+    from autolabel.evaluate.truth import load_truth
+
+    found = load_truth(Path(truth))
+    with Project.open(Path(project), readonly=True) as opened:
+        return evaluate_detection(opened, found).as_dict()
+
+
+def export(project: str | Path, format_name: str, out: str | Path, **options: Any) -> Any:
+    """Write a project's labels to a folder, which appears when it is complete.
+
+    Raises:
+        UsageError: If the format is unknown, or ``out`` is not empty.
+        ProjectError: If there is no project in the folder.
+    """
+    from autolabel import formats
+
+    with Project.open(Path(project), readonly=True) as opened:
+        return formats.export(opened, format_name, Path(out), **options)
+
+
+def _ontology(given: Ontology | str | Path) -> Ontology:
+    """Return the ontology, loaded if a path was given."""
+    return given if isinstance(given, Ontology) else load_ontology(given)
+
+
+def _items(inputs: Sequence[str | Path], out: Path, limit: int | None) -> list[MediaItem]:
+    """Return the inputs of a run, without what lies in its own project folder."""
+    return list_inputs(inputs, exclude=[out])[:limit]
+
+
+def render(
+    project: str | Path, out: str | Path, *, limit: int | None = None, overwrite: bool = False
+) -> RenderReport:
+    """Write a project's pictures with their labels drawn on.
+
+    Raises:
+        UsageError: If ``out`` is not empty and ``overwrite`` is False.
+        ProjectError: If there is no project in the folder.
+    """
+    from autolabel import rendering
+
+    with Project.open(Path(project), readonly=True) as opened:
+        return rendering.render(opened, Path(out), limit, overwrite)

@@ -1,0 +1,117 @@
+"""What a run does: its models and settings, and what makes two runs the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autolabel.errors import UsageError
+
+DEFAULT_PRESET = "base"
+DEFAULT_FLOOR = 0.1
+"""Candidates scoring less than this are not kept: no later threshold can go below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a run needs beside its inputs and its ontology.
+
+    Attributes:
+        grounder: Model spec ``NAME[:HUB-ID-OR-PATH]``.
+        segmenter: Model spec, or "none" for boxes only.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: "auto", "fp32", "bf16" or "fp16".
+        floor: Candidates whose best prompt scores less are not kept.
+        batch_size: Pictures that go through the models together.
+        readers: Threads that read and decode ahead of the models.
+    """
+
+    grounder: str
+    segmenter: str
+    device: str = "auto"
+    dtype: str = "auto"
+    floor: float = DEFAULT_FLOOR
+    batch_size: int = 4
+    readers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        if not 0.0 < self.floor < 1.0:
+            raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
+        for name in ("batch_size", "readers"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a project's candidates depend on; runs that agree here can share a project.
+
+    Attributes:
+        grounder: Its spec as given.
+        grounder_weights: The fingerprint of its weights and settings; "" while not loaded.
+        segmenter: Its spec as given.
+        segmenter_weights: The fingerprint of its weights and settings.
+        prompts: The prompts asked, sorted.
+        floor: The lowest score that is kept.
+        masked: Fingerprint of what decides which candidates get a mask.
+    """
+
+    grounder: str
+    grounder_weights: str
+    segmenter: str
+    segmenter_weights: str
+    prompts: tuple[str, ...]
+    floor: float
+    masked: str
+
+    def as_meta(self) -> dict[str, str]:
+        """Return it as the store keeps it: text by key."""
+        return {
+            "grounder": self.grounder,
+            "grounder_weights": self.grounder_weights,
+            "segmenter": self.segmenter,
+            "segmenter_weights": self.segmenter_weights,
+            "prompts": "\n".join(self.prompts),
+            "floor": repr(self.floor),
+            "masked": self.masked,
+        }
+
+    def changes(self, meta: Mapping[str, str]) -> list[str]:
+        """Return one line for each point in which a project made as ``meta`` says differs."""
+        if "grounder" not in meta:
+            return []
+        lines = self._model_changes(meta, "grounder") + self._model_changes(meta, "segmenter")
+        prompts = _prompt_changes(meta["prompts"].split("\n"), self.prompts)
+        lines += prompts
+        if self.masked != meta["masked"] and not prompts and self.segmenter != "none":
+            lines.append(
+                "duplicate_iou, or which prompts share a class: other candidates need masks now"
+            )
+        if float(meta["floor"]) != self.floor:
+            lines.append(f"floor: was {meta['floor']}, is now {self.floor}")
+        return lines
+
+    def _model_changes(self, meta: Mapping[str, str], kind: str) -> list[str]:
+        """Return how a model differs; the same weights under another name are the same."""
+        spec, weights = getattr(self, kind), getattr(self, f"{kind}_weights")
+        if weights and weights == meta[f"{kind}_weights"]:
+            return []
+        if spec != meta[kind]:
+            return [f"{kind}: was {meta[kind]}, is now {spec}"]
+        if weights:
+            return [f"{kind}: {spec} has other weights, another dtype or another version now"]
+        return []
+
+
+def _prompt_changes(was: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return which prompts came and went."""
+    lines = []
+    for word, texts in (
+        ("added", sorted(set(now) - set(was))),
+        ("removed", sorted(set(was) - set(now))),
+    ):
+        if texts:
+            more = f" and {len(texts) - 8} more" if len(texts) > 8 else ""
+            lines.append(f"prompts {word}: {', '.join(map(repr, texts[:8]))}{more}")
+    return lines

@@ -1,0 +1,208 @@
+"""One machine: files are read ahead in threads, labelled batch by batch, committed at once.
+
+Batches are cut from the full, sorted list of inputs, whether some of it is done or not: a
+run that was killed and continued sends the same pictures through the models together as an
+uninterrupted one, so that its results are the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from autolabel.config import RunConfig
+from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
+from autolabel.media import read_image
+from autolabel.pipeline import Labelled, Question, Stages, label_images
+from autolabel.progress import Advance, Progress
+from autolabel.store import Project, Result
+from autolabel.types import Frame, MediaItem, MediaRecord
+
+BATCHES_AHEAD = 2
+"""Batches that are read and decoded while the models work on another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One input as read from disk: its picture, or why there is none."""
+
+    item: MediaItem
+    size_bytes: int
+    mtime_ns: int
+    key: str
+    frame: Frame | None
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an engine needs for a run over pictures."""
+
+    project: Project
+    question: Question
+    stages: Stages
+    config: RunConfig
+    progress: Progress
+    stop: Callable[[], bool]
+
+
+def run_images(work: Work, items: Sequence[MediaItem], done: set[str]) -> bool:
+    """Label the pictures among ``items`` that are not in ``done``; return False if stopped.
+
+    Args:
+        work: The project, the models and the settings.
+        items: All pictures of the run, sorted.
+        done: Names whose labels are in the project already.
+    """
+    with ThreadPoolExecutor(max_workers=work.config.readers) as pool:
+        for loaded in _read_ahead(pool, _batches(items, work.config.batch_size, done)):
+            results = _label(work, loaded)
+            work.project.commit(results)
+            work.progress.advance(_advance(results))
+            if work.stop():
+                pool.shutdown(wait=False, cancel_futures=True)
+                return False
+    return True
+
+
+def load(item: MediaItem) -> Loaded:
+    """Return the picture of one input, or the reason why it can't be read. Never raises."""
+    start = time.perf_counter()
+    size = mtime = 0
+    frame, key, reason = None, "", ""
+    try:
+        stat = os.stat(item.path)
+        size, mtime = stat.st_size, stat.st_mtime_ns
+        frame, key = read_image(item.path)
+    except InputError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    except Exception as error:  # a decoder's own bug must not end the run
+        reason = f"cannot be read: {type(error).__name__}: {error}"
+    return Loaded(item, size, mtime, key, frame, reason, time.perf_counter() - start)
+
+
+def _batches(items: Sequence[MediaItem], size: int, done: set[str]) -> Iterator[list[MediaItem]]:
+    """Yield the unfinished part of each batch of the full list."""
+    for first in range(0, len(items), size):
+        batch = [item for item in items[first : first + size] if item.name not in done]
+        if batch:
+            yield batch
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, batches: Iterator[list[MediaItem]]
+) -> Iterator[list[Loaded]]:
+    """Yield each batch as read, with the next ones being read meanwhile."""
+    waiting: deque[list[Future[Loaded]]] = deque()
+    for batch in batches:
+        waiting.append([pool.submit(load, item) for item in batch])
+        if len(waiting) > BATCHES_AHEAD:
+            yield [future.result() for future in waiting.popleft()]
+    while waiting:
+        yield [future.result() for future in waiting.popleft()]
+
+
+def _label(work: Work, batch: Sequence[Loaded]) -> list[Result]:
+    """Return one result an input: known content taken over, labelled anew, or failed."""
+    results: dict[str, Result] = {}
+    fresh: dict[str, Loaded] = {}
+    for loaded in batch:
+        name = loaded.item.name
+        if loaded.frame is None:
+            results[name] = _failed(loaded, loaded.reason)
+        elif loaded.key not in fresh:
+            known = _known(work.project, loaded)
+            if known is None:
+                fresh[loaded.key] = loaded
+            else:
+                results[name] = Result(
+                    _record(loaded), loaded.size_bytes, loaded.mtime_ns, copy_of=known
+                )
+    labelled = _label_fresh(work, list(fresh.values()))
+    for loaded in batch:
+        if loaded.item.name not in results:
+            results[loaded.item.name] = _result(loaded, labelled[loaded.key])
+    return [results[loaded.item.name] for loaded in batch]
+
+
+def _known(project: Project, loaded: Loaded) -> str | None:
+    """Return the name of an input that is done and has the same content, itself preferred."""
+    own = project.find(loaded.item.name)
+    if own is not None and own.status == "done" and own.key == loaded.key:
+        return own.name
+    other = project.find_content(loaded.key)
+    return other.name if other is not None else None
+
+
+def _label_fresh(work: Work, batch: Sequence[Loaded]) -> dict[str, Labelled | str]:
+    """Return the labels of each content key; a reason where a picture breaks the models."""
+    if not batch:
+        return {}
+    try:
+        return dict(zip([one.key for one in batch], _call(work, batch), strict=True))
+    except (StorageError, WeightsError):
+        raise
+    except Exception as error:  # find the picture that does it; the others go on
+        if len(batch) > 1:
+            return {key: value for one in batch for key, value in _label_fresh(work, [one]).items()}
+        told = (
+            str(error) if isinstance(error, AutolabelError) else f"{type(error).__name__}: {error}"
+        )
+        return {batch[0].key: f"labelling failed: {told}"}
+
+
+def _call(work: Work, batch: Sequence[Loaded]) -> list[Labelled]:
+    """Return the labels of pictures that were read."""
+    images = [one.frame.image for one in batch if one.frame is not None]
+    return label_images(images, work.question, work.stages)
+
+
+def _record(loaded: Loaded, reason: str = "") -> MediaRecord:
+    """Return what the store keeps about one input."""
+    return MediaRecord(
+        name=loaded.item.name,
+        path=loaded.item.path,
+        kind=loaded.item.kind,
+        key=loaded.key,
+        height=loaded.frame.height if loaded.frame else 0,
+        width=loaded.frame.width if loaded.frame else 0,
+        status="failed" if reason else "done",
+        reason=reason,
+    )
+
+
+def _failed(loaded: Loaded, reason: str) -> Result:
+    """Return the result of an input that can't be labelled."""
+    return Result(_record(loaded, reason), loaded.size_bytes, loaded.mtime_ns)
+
+
+def _result(loaded: Loaded, found: Labelled | str) -> Result:
+    """Return the result of one picture, or of its failure."""
+    if isinstance(found, str):
+        return _failed(loaded, found)
+    return Result(
+        _record(loaded),
+        loaded.size_bytes,
+        loaded.mtime_ns,
+        {0: found.candidates},
+        found.instances,
+        {"read": loaded.seconds, **found.seconds},
+    )
+
+
+def _advance(results: Sequence[Result]) -> Advance:
+    """Return what a batch added."""
+    failures = sum(one.media.status == "failed" for one in results)
+    return Advance(
+        items=len(results),
+        pictures=len(results) - failures,
+        objects=sum(len(one.instances) for one in results),
+        failures=failures,
+    )

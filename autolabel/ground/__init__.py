@@ -1,0 +1,1 @@
+"""Text to boxes: one file per family of detectors, loaded through ``autolabel.registry``."""

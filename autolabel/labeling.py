@@ -1,0 +1,223 @@
+"""One run on one project: is it the same as before, what changed, what is left to do."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from autolabel import registry
+from autolabel.config import RunConfig, RunIdentity
+from autolabel.engines.local import Work, run_images
+from autolabel.errors import ProjectChanged
+from autolabel.ontology import Ontology, to_yaml
+from autolabel.pipeline import Question, Stages, instances_of
+from autolabel.planning import plan_inputs
+from autolabel.progress import Progress
+from autolabel.store import Project
+from autolabel.types import MediaItem
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        total: Number of inputs.
+        done: How many of them are labelled in the project now.
+        failed: How many of them failed.
+        objects: Labels in the project.
+        reselected: Labels that were selected anew because thresholds changed.
+        interrupted: Whether the run was asked to stop before its end.
+        seconds: Wall time.
+    """
+
+    total: int
+    done: int
+    failed: int
+    objects: int
+    reselected: int = 0
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> RunIdentity:
+    """Return what the candidates of a run depend on; without ``stages``, as far as is known."""
+    grounder = segmenter = ""
+    if stages is not None:
+        grounder = stages.grounder.fingerprint()
+        segmenter = stages.segmenter.fingerprint() if stages.segmenter else "none"
+    return RunIdentity(
+        config.grounder,
+        grounder,
+        config.segmenter,
+        segmenter,
+        tuple(sorted(ontology.prompts)),
+        config.floor,
+        ontology.segment_fingerprint(),
+    )
+
+
+def load_stages(config: RunConfig) -> Stages:
+    """Return the models of a run, loaded.
+
+    Raises:
+        SpecError: If a model is unknown.
+        WeightsError: If weights can't be had or are not what they should be.
+    """
+    grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
+    segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
+    return Stages(grounder, segmenter)
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether Ctrl-C was pressed; a second one interrupts at once."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Labeling:
+    """A run on an open project."""
+
+    def __init__(
+        self,
+        project: Project,
+        ontology: Ontology,
+        config: RunConfig,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._project = project
+        self._ontology = ontology
+        self._config = config
+        self._progress = progress
+        self._stop = stop
+
+    def run(self, items: Sequence[MediaItem], redo: bool) -> RunReport:
+        """Label what is left to do among the inputs; return what the project holds then."""
+        named, done = plan_inputs(self._project, items)
+        if redo:
+            done = set()
+        stages = self._check(bool(len(done) < len(named)), redo)
+        reselected = self._select_anew(redo)
+        self._progress.start(len(named), len(done))
+        finished = True
+        if stages is not None:
+            work = Work(
+                self._project,
+                self._question(),
+                stages,
+                self._config,
+                self._progress,
+                self._stop,
+            )
+            finished = run_images(work, named, done)
+        self._progress.finish()
+        return self._report(named, reselected, not finished)
+
+    def _check(self, needed: bool, redo: bool) -> Stages | None:
+        """Return the models if they are needed; refuse what doesn't fit the project.
+
+        Raises:
+            ProjectChanged: If the project was made with other models or prompts.
+        """
+        meta = {} if redo else self._project.meta()
+        changes = identity(self._config, self._ontology, None).changes(meta)
+        if not needed and not changes:
+            return None
+        stages = load_stages(self._config)
+        changes = identity(self._config, self._ontology, stages).changes(meta)
+        if changes:
+            raise ProjectChanged(_refusal(self._project, changes))
+        for warning in stages.grounder.check_prompts(self._ontology.prompts):
+            self._progress.note(f"warning: {warning}")
+        self._begin(stages, redo)
+        return stages
+
+    def _begin(self, stages: Stages, redo: bool) -> None:
+        """Record what the project is made with."""
+        meta = identity(self._config, self._ontology, stages).as_meta()
+        if redo:
+            self._project.restart(meta, _classes(self._ontology), self._ontology.prompts)
+        elif not self._project.meta():
+            meta |= _selection(self._ontology)
+            self._project.set_run(meta, _classes(self._ontology), self._ontology.prompts)
+
+    def _select_anew(self, redo: bool) -> int:
+        """Apply changed thresholds, limits and class names to what is stored, without a model."""
+        wanted = _selection(self._ontology)
+        meta = self._project.meta()
+        self._warn_below_floor()
+        if not meta or meta.get("selection") == wanted["selection"]:
+            return 0
+        question = self._question()
+        return self._project.reselect(
+            lambda _media, found: instances_of(found, question),
+            wanted,
+            _classes(self._ontology),
+        )
+
+    def _question(self) -> Question:
+        """Return what every picture is asked, prompts in the project's own order."""
+        asked = tuple(self._project.prompts())
+        return Question(self._ontology, asked, self._config.floor)
+
+    def _warn_below_floor(self) -> None:
+        """Say where a threshold asks for candidates that are not kept."""
+        for spec in self._ontology.classes:
+            if spec.threshold < self._config.floor:
+                self._progress.note(
+                    f"warning: class {spec.name!r} has threshold {spec.threshold:g}, but "
+                    f"candidates below {self._config.floor:g} are not kept (see --floor)"
+                )
+
+    def _report(self, items: Sequence[MediaItem], reselected: int, stopped: bool) -> RunReport:
+        """Return what the project holds of these inputs."""
+        known = [self._project.find(item.name) for item in items]
+        statuses = [one.status for one in known if one is not None]
+        return RunReport(
+            total=len(items),
+            done=statuses.count("done"),
+            failed=statuses.count("failed"),
+            objects=self._project.stats().labels,
+            reselected=reselected,
+            interrupted=stopped,
+        )
+
+
+def _classes(ontology: Ontology) -> list[tuple[str, str]]:
+    """Return each class's name and colour as the store keeps them."""
+    return [(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in ontology.classes]
+
+
+def _selection(ontology: Ontology) -> dict[str, str]:
+    """Return what the store keeps about how labels were selected."""
+    colors = "".join(color for _, color in _classes(ontology))
+    return {"selection": ontology.selection_fingerprint() + colors, "ontology": to_yaml(ontology)}
+
+
+def _refusal(project: Project, changes: Sequence[str]) -> str:
+    """Return why a run is refused and the ways out."""
+    listed = "".join(f"\n  {line}" for line in changes)
+    return (
+        f"{project.folder} was made with something else:{listed}\n"
+        "Its labels can't be mixed with new ones. Use another --out for these settings, or "
+        "--redo to drop what the models said and label everything again."
+    )

@@ -1,0 +1,157 @@
+"""Pictures to labels: composes the stages it is given and knows no adapter by name.
+
+    ground -> to_segment -> segment -> select -> instances
+
+Everything here is a function of its arguments. Reading files, storing results and showing
+progress are the engine's work (``autolabel.engines``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autolabel import masks as rle
+from autolabel.ontology import Ontology
+from autolabel.select import align, select, to_segment
+from autolabel.stages import Grounder, Segmenter
+from autolabel.types import (
+    RLE,
+    Boxes,
+    Candidates,
+    Image,
+    Instance,
+    Proposals,
+    Segments,
+    Selected,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One picture's candidates, its labels and where the time went (seconds a stage)."""
+
+    candidates: Candidates
+    instances: tuple[Instance, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The models of a run. ``segmenter`` is None for boxes only."""
+
+    grounder: Grounder
+    segmenter: Segmenter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every picture.
+
+    Attributes:
+        ontology: What to look for, and what becomes a label.
+        asked: The prompts in the order in which the project asks them: the columns of all
+            its stored scores. The ontology's order may have changed since.
+        floor: Candidates whose best prompt scores less are dropped.
+    """
+
+    ontology: Ontology
+    asked: tuple[str, ...]
+    floor: float
+
+
+def label_images(images: Sequence[Image], question: Question, stages: Stages) -> list[Labelled]:
+    """Return the labels of a batch of pictures, in order.
+
+    Args:
+        images: uint8 (H, W, 3) RGB; sizes may differ.
+        question: What to look for.
+        stages: The models.
+    """
+    start = time.perf_counter()
+    proposals = stages.grounder.ground(images, question.asked, question.floor)
+    grounded = time.perf_counter()
+    candidates = _segment(images, proposals, question, stages.segmenter)
+    segmented = time.perf_counter()
+    instances = [instances_of(found, question) for found in candidates]
+    share = 1.0 / max(1, len(images))
+    seconds = {
+        "ground": (grounded - start) * share,
+        "segment": (segmented - grounded) * share,
+        "select": (time.perf_counter() - segmented) * share,
+    }
+    return [
+        Labelled(found, labels, seconds)
+        for found, labels in zip(candidates, instances, strict=True)
+    ]
+
+
+def instances_of(candidates: Candidates, question: Question) -> tuple[Instance, ...]:
+    """Return the labels that an ontology selects from a frame's candidates, without a model."""
+    ontology = question.ontology
+    aligned = align(candidates.proposals, question.asked, ontology)
+    chosen = select(aligned, ontology, candidates.height, candidates.width)
+    return tuple(_instance(candidates, item, ontology) for item in chosen)
+
+
+def _segment(
+    images: Sequence[Image],
+    proposals: Sequence[Proposals],
+    question: Question,
+    segmenter: Segmenter | None,
+) -> list[Candidates]:
+    """Return the candidates of each picture with masks where a label may be selected."""
+    sizes = [image.shape[:2] for image in images]
+    if segmenter is None:
+        return [
+            Candidates(height, width, found, (None,) * len(found), (None,) * len(found))
+            for (height, width), found in zip(sizes, proposals, strict=True)
+        ]
+    rows = [
+        to_segment(
+            align(found, question.asked, question.ontology),
+            question.ontology,
+            height,
+            width,
+            question.floor,
+        )
+        for (height, width), found in zip(sizes, proposals, strict=True)
+    ]
+    boxes: list[Boxes] = [found.boxes[index] for found, index in zip(proposals, rows, strict=True)]
+    segments = segmenter.segment(images, boxes)
+    return [
+        _with_masks(size[0], size[1], found, index, masks)
+        for size, found, index, masks in zip(sizes, proposals, rows, segments, strict=True)
+    ]
+
+
+def _with_masks(
+    height: int, width: int, proposals: Proposals, rows: np.ndarray, segments: Segments
+) -> Candidates:
+    """Return candidates whose ``rows`` carry the masks of ``segments``."""
+    masks: list[RLE | None] = [None] * len(proposals)
+    scores: list[float | None] = [None] * len(proposals)
+    for row, mask, score in zip(rows, segments.masks, segments.scores, strict=True):
+        masks[row], scores[row] = mask, float(score)
+    return Candidates(height, width, proposals, tuple(masks), tuple(scores))
+
+
+def _instance(candidates: Candidates, chosen: Selected, ontology: Ontology) -> Instance:
+    """Return the label of one selected candidate; its box is the mask's where there is one."""
+    x1, y1, x2, y2 = (float(v) for v in candidates.proposals.boxes[chosen.candidate])
+    mask = candidates.masks[chosen.candidate]
+    tight = rle.tight_box(mask) if mask is not None else None
+    return Instance(
+        class_id=chosen.class_id,
+        box=tight if tight is not None else (x1, y1, x2, y2),
+        detector_box=(x1, y1, x2, y2),
+        mask=mask if tight is not None else None,
+        score=chosen.score,
+        mask_score=candidates.mask_scores[chosen.candidate],
+        prompt=ontology.prompts[chosen.prompt_id],
+        runner_up_class=chosen.runner_up_class,
+        runner_up_score=chosen.runner_up_score,
+    )

@@ -1,0 +1,1 @@
+"""Segmenters: boxes to masks, one file per family of models."""

@@ -1,0 +1,183 @@
+"""Masks from boxes with SAM 2 (Meta's ``sam2`` package), for single pictures.
+
+Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024. The results are those of
+``sam2.sam2_image_predictor.SAM2ImagePredictor`` with ``multimask_output=False``; what
+differs is that no state is kept between calls, model sizes other than 1024 work, and the
+masks never lie in memory all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autolabel.errors import UsageError
+from autolabel.masks import encode_many
+from autolabel.segment.sam2_checkpoint import load_sam2
+from autolabel.types import RLE, Boxes, Image, Masks, Segments
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats by the name that the command takes."""
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_BOX_CORNERS = (2, 3)  # the prompt encoder's labels for a box's two corners
+# Bit-identical results whatever a picture is batched with: on a CPU batching gains nothing,
+# and kernels chosen by batch size would change masks by a pixel when a run is continued.
+_ENCODED_AT_ONCE = 1
+_ENCODED_AT_ONCE_GPU = 8
+# The decoder's widest layer, in numbers: 16 boxes at once for a model of 1024 pixels, which
+# takes about 0.5 GB. A whole picture's boxes go in one decode where they fit.
+_DECODED_NUMBERS = 2**25
+_DECODED_NUMBERS_GPU = 2**28
+_UPSCALED_NUMBERS = 2**24  # logits at full size at once, in numbers (64 MiB); one mask at least
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One picture's features: (1, C, S/16, S/16), and the finer (1, C', S/4, S/4), ..."""
+
+    coarse: Tensor
+    fine: list[Tensor]
+
+
+class Sam2Image:
+    """A Segmenter: SAM 2 or 2.1 of any size.
+
+    Args:
+        path: A checkpoint file or a folder with one; see ``load_sam2``.
+        device: "cpu", "cuda" or "cuda:N".
+        dtype: "fp32", or "bf16" or "fp16" for autocast.
+
+    Raises:
+        WeightsError: If the checkpoint isn't a whole SAM 2.
+        UsageError: If the device isn't there or the dtype unknown.
+    """
+
+    def __init__(self, path: str | Path, *, device: str = "cpu", dtype: str = "fp32") -> None:
+        """Load the checkpoint onto the device."""
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError(f"device {device!r}: no CUDA GPU is available here; use --device cpu")
+        self._model, self.info = load_sam2(path, device)
+        self._device = torch.device(device)
+        self._dtype = dtype
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the checkpoint can follow objects through videos, too."""
+        return self.info.has_memory
+
+    def fingerprint(self) -> str:
+        """Return what identifies the weights and every setting that changes results."""
+        return f"sam2-image:{self.info.sha256}:{self._dtype}:single-mask"
+
+    def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
+        """Return one Segments a picture, masks in the order of its boxes.
+
+        Each picture with boxes is encoded once; a picture without any costs nothing.
+
+        Args:
+            images: uint8 (H, W, 3) RGB each; sizes may differ.
+            boxes: float32 (N, 4) pixels a picture; N may be 0.
+        """
+        results = [Segments((), np.zeros(0, np.float32)) for _ in images]
+        busy = [i for i, (_, found) in enumerate(zip(images, boxes, strict=True)) if len(found)]
+        cpu = self._device.type == "cpu"
+        at_once = _ENCODED_AT_ONCE if cpu else _ENCODED_AT_ONCE_GPU
+        for start in range(0, len(busy), at_once):
+            group = busy[start : start + at_once]
+            encoded = self._encode([images[i] for i in group])
+            for i, features in zip(group, encoded, strict=True):
+                results[i] = self._decode(features, boxes[i], *images[i].shape[:2])
+        return results
+
+    @torch.no_grad()
+    def _encode(self, images: Sequence[Image]) -> list[_Encoded]:
+        """Return the features of pictures, all encoded as one batch."""
+        side = int(self._model.image_size)
+        batch = torch.stack([_square(image, side, self._device) for image in images])
+        with self._autocast():
+            maps = self._model.forward_image(batch)["backbone_fpn"]
+        *fine, coarse = maps[-self._model.num_feature_levels :]
+        if self._model.directly_add_no_mem_embed:
+            coarse = coarse + self._model.no_mem_embed.reshape(1, -1, 1, 1)
+        return [
+            _Encoded(coarse[i : i + 1], [level[i : i + 1] for level in fine])
+            for i in range(len(images))
+        ]
+
+    @torch.no_grad()
+    def _decode(self, features: _Encoded, boxes: Boxes, height: int, width: int) -> Segments:
+        """Return the masks of one picture's boxes."""
+        side = int(self._model.image_size)
+        scale = torch.tensor([side / width, side / height], device=self._device)
+        corners = torch.tensor(boxes, device=self._device).reshape(-1, 2, 2) * scale
+        masks: list[RLE] = []
+        scores: list[Tensor] = []
+        for some in corners.split(self._decoded_at_once(features)):
+            logits, quality = self._heads(features, some)
+            scores.append(quality)
+            for part in _full_size(logits, height, width):
+                masks += encode_many(part)
+        found = torch.cat(scores).cpu().numpy()
+        return Segments(tuple(masks), np.nan_to_num(found).clip(0.0, 1.0).astype(np.float32))
+
+    def _heads(self, features: _Encoded, corners: Tensor) -> tuple[Tensor, Tensor]:
+        """Return float32 logits (N, 1, S/4, S/4) and scores (N,) of N boxes."""
+        labels = torch.tensor([_BOX_CORNERS], dtype=torch.int, device=self._device)
+        with self._autocast():
+            sparse, dense = self._model.sam_prompt_encoder(
+                points=(corners, labels.expand(len(corners), -1)), boxes=None, masks=None
+            )
+            logits, quality, _, _ = self._model.sam_mask_decoder(
+                image_embeddings=features.coarse,
+                image_pe=self._model.sam_prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+                repeat_image=len(corners) > 1,
+                high_res_features=features.fine,
+            )
+        return logits.float(), quality.float().reshape(-1)
+
+    def _decoded_at_once(self, features: _Encoded) -> int:
+        """Return how many boxes fit in one decode."""
+        channels, side = features.coarse.shape[1], 4 * features.coarse.shape[2]
+        allowed = _DECODED_NUMBERS if self._device.type == "cpu" else _DECODED_NUMBERS_GPU
+        return max(1, allowed // (channels // 8 * side * side))
+
+    def _autocast(self) -> torch.autocast:
+        """Return the context that runs layers in this adapter's number format."""
+        dtype = DTYPES[self._dtype]
+        enabled = dtype != torch.float32
+        return torch.autocast(self._device.type, dtype=dtype if enabled else None, enabled=enabled)
+
+
+def _square(image: Image, side: int, device: torch.device) -> Tensor:
+    """Return the picture as the model takes it: float32 (3, side, side), normalised.
+
+    One channel at a time, so that a picture of 100 megapixels needs 0.4 GB and not 1.2. The
+    numbers are those of ``sam2.utils.transforms.SAM2Transforms``.
+    """
+    channels = []
+    for i, (mean, std) in enumerate(zip(_MEAN, _STD, strict=True)):
+        plane = torch.from_numpy(np.array(image[None, None, :, :, i], np.float32)).to(device)
+        small = F.interpolate(plane.div_(255), (side, side), mode="bilinear", antialias=True)
+        channels.append((small[0, 0] - mean) / std)
+    return torch.stack(channels)
+
+
+def _full_size(logits: Tensor, height: int, width: int) -> Iterator[Masks]:
+    """Yield bool (n, H, W) masks, a few at a time, from logits (N, 1, h, w)."""
+    at_once = max(1, _UPSCALED_NUMBERS // (height * width))
+    for part in logits.split(at_once):
+        large = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
+        yield (large[:, 0] > 0.0).cpu().numpy()

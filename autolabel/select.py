@@ -1,0 +1,385 @@
+"""From candidates to labels: thresholds, negatives, area limits and duplicates; no models.
+
+Everything here is a pure function of stored candidates and an ontology, so that a changed
+threshold needs no model. The steps, in this order:
+
+1. A box belongs to the class whose best prompt scores most; the next best is its runner-up.
+2. Within a class, a box that overlaps a better one by ``duplicate_iou`` is a duplicate.
+   ``to_segment`` stops here: what is left gets a mask.
+3. Limits: the class's threshold, its area limits, its negative prompts.
+4. A box that merely frames several better boxes of its class is dropped (`group box`).
+5. Across classes, of two boxes that overlap by ``cross_class_iou`` the better one stays and
+   the other becomes its runner-up.
+
+Duplicates go first, before any limit, on purpose: what survives step 2 then depends on no
+limit, so masks computed once serve every later choice of thresholds, areas, negatives and
+``cross_class_iou``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.ontology_model import Ontology
+from autolabel.types import Boxes, Proposals, Scores, Selected
+
+GROUP_INSIDE = 0.9
+"""Share of a member's area that lies in its group's box."""
+GROUP_HULL_IOU = 0.85
+"""How well the members' common frame must match the group's box."""
+
+_Ints = NDArray[np.intp]
+_Bools = NDArray[np.bool_]
+_BLOCK = 64
+
+
+def select(proposals: Proposals, ontology: Ontology, height: int, width: int) -> list[Selected]:
+    """Return the candidates that become labels, best first.
+
+    Ties go to the smaller box coordinates (x1, y1, x2, y2), then to the earlier candidate,
+    then to the earlier class.
+
+    Args:
+        proposals: Boxes (N, 4) and scores (N, P), a column for each of ``ontology.prompts``.
+        ontology: The classes and their limits.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Raises:
+        ValueError: If there isn't one column a prompt.
+    """
+    found = _candidates(proposals, ontology, height, width, 0.0)
+    keep = _within_limits(found, ontology, height * width)
+    keep &= ~_explained_away(found, proposals, ontology)
+    found = found.take(keep)
+    found = found.take(~_groups(found))
+    return _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+
+
+def to_segment(
+    proposals: Proposals, ontology: Ontology, height: int, width: int, floor: float = 0.0
+) -> _Ints:
+    """Return the candidates that get a mask: every one that ``select`` may ever return.
+
+    ``select`` returns a subset of these whatever thresholds (not under ``floor``), area
+    limits, negatives and ``cross_class_iou`` it is given, as long as
+    ``Ontology.segment_fingerprint()`` is the same.
+
+    Args:
+        proposals: Boxes (N, 4) and scores (N, P), a column for each of ``ontology.prompts``.
+        ontology: The classes.
+        height: Rows of the picture.
+        width: Columns of the picture.
+        floor: The lowest threshold that will ever be asked; spares the masks of boxes that
+            only a negative prompt found.
+
+    Returns:
+        Rows of ``proposals``, ascending.
+
+    Raises:
+        ValueError: If there isn't one column a prompt.
+    """
+    return np.sort(_candidates(proposals, ontology, height, width, floor).rows)
+
+
+def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Proposals:
+    """Return stored proposals with their columns in the order of ``ontology.prompts``.
+
+    The order of prompts in a file may change without any need to ask the model again.
+
+    Args:
+        proposals: Scores (N, P) in the order of ``asked``.
+        asked: The prompts that the model was asked.
+        ontology: The ontology of today.
+
+    Raises:
+        ValueError: If a prompt of the ontology was never asked.
+    """
+    if tuple(asked) == ontology.prompts:
+        return proposals
+    place = {text: column for column, text in enumerate(asked)}
+    missing = [text for text in ontology.prompts if text not in place]
+    if missing:
+        raise ValueError(f"prompts that were never asked: {', '.join(missing)}")
+    columns = [place[text] for text in ontology.prompts]
+    return Proposals(proposals.boxes, np.ascontiguousarray(proposals.scores[:, columns]))
+
+
+def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Return the IoU of every box in ``a`` (M, 4) with every box in ``b`` (N, 4), as (M, N).
+
+    Boxes without area have IoU 0 with everything.
+    """
+    inter = _intersection(a, b)
+    union = _area(a)[:, None] + _area(b)[None, :] - inter
+    inter /= np.maximum(union, np.float32(1e-30))
+    return inter
+
+
+def _intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Return the common area of every two boxes, (M, N)."""
+    ax1, ay1, ax2, ay2 = np.ascontiguousarray(a.T)[:, :, None]
+    bx1, by1, bx2, by2 = np.ascontiguousarray(b.T)
+    wide = np.minimum(ax2, bx2)
+    wide -= np.maximum(ax1, bx1)
+    high = np.minimum(ay2, by2)
+    high -= np.maximum(ay1, by1)
+    common: NDArray[np.float32] = np.maximum(wide, 0, out=wide)
+    common *= np.maximum(high, 0, out=high)
+    return common
+
+
+def _area(boxes: Boxes) -> NDArray[np.float32]:
+    """Return each box's area, (N,)."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs of boxes that share area, by (better, worse), in order: all that steps 2-5 need.
+
+    Attributes:
+        better: Place of the better box, ascending.
+        worse: Place of the worse one.
+        iou: Their IoU.
+        share: Share of the better box's area that lies in the worse one.
+    """
+
+    better: _Ints
+    worse: _Ints
+    iou: Scores
+    share: Scores
+
+    @classmethod
+    def of(cls, boxes: Boxes, iou: float) -> _Pairs:
+        """Return the pairs with this IoU or more, and those of a box in a possible group."""
+        area = _area(boxes)
+        least = np.float32(0.999 * min(iou, GROUP_INSIDE))
+        parts = []
+        # Row by row block, so that what is at work fits a processor's cache.
+        for start in range(0, len(boxes), _BLOCK):
+            common = _intersection(boxes[start : start + _BLOCK], boxes[start:])
+            # An IoU of t or more is never less than t of either box.
+            near = common > least * area[start : start + _BLOCK, None]
+            better, worse = np.nonzero(np.triu(near, 1))
+            shared = common[better, worse]
+            first, second = area[start + better], area[start + worse]
+            pairs = cls(
+                start + better,
+                start + worse,
+                shared / (first + second - shared),
+                shared / first,
+            )
+            group = (pairs.share >= GROUP_INSIDE) & (first < second)
+            parts.append(pairs.where((pairs.iou >= iou) | group))
+        columns = [(part.better, part.worse, part.iou, part.share) for part in parts]
+        if not columns:
+            none = np.zeros(0, np.float32)
+            return cls(np.zeros(0, np.intp), np.zeros(0, np.intp), none, none)
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def where(self, keep: _Bools) -> _Pairs:
+        """Return those pairs."""
+        return _Pairs(self.better[keep], self.worse[keep], self.iou[keep], self.share[keep])
+
+    def each(self) -> Iterator[tuple[int, _Ints]]:
+        """Return each better box with the worse ones it is paired with."""
+        firsts, starts = np.unique(self.better, return_index=True)
+        for first, worse in zip(firsts, np.split(self.worse, starts[1:]), strict=False):
+            yield int(first), worse
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Candidates, each with its class, best first: the rows of Proposals they are."""
+
+    rows: _Ints
+    boxes: Boxes
+    classes: _Ints
+    scores: Scores
+    second: _Ints
+    second_scores: Scores
+    pairs: _Pairs
+
+    def take(self, keep: _Bools) -> _Found:
+        """Return those to keep, in the same order."""
+        place = np.cumsum(keep) - 1
+        pairs = self.pairs.where(keep[self.pairs.better] & keep[self.pairs.worse])
+        return _Found(
+            self.rows[keep],
+            self.boxes[keep],
+            self.classes[keep],
+            self.scores[keep],
+            self.second[keep],
+            self.second_scores[keep],
+            replace(pairs, better=place[pairs.better], worse=place[pairs.worse]),
+        )
+
+    def same_class(self) -> _Bools:
+        """Return which pairs are of one class."""
+        return self.classes[self.pairs.better] == self.classes[self.pairs.worse]
+
+
+def _class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
+    """Return the best prompt's score of every class, (N, C).
+
+    Raises:
+        ValueError: If there isn't one column a prompt.
+    """
+    expected = len(ontology.prompts)
+    if proposals.scores.shape[1] != expected:
+        raise ValueError(
+            f"proposals: expected {expected} columns, one a prompt of the ontology, "
+            f"found {proposals.scores.shape[1]}"
+        )
+    # The classes' own prompts come first in `Ontology.prompts`, class after class.
+    counts = [len(spec.prompts) for spec in ontology.classes]
+    starts = np.cumsum([0, *counts[:-1]])
+    own = proposals.scores[:, : sum(counts)]
+    return np.asarray(np.maximum.reduceat(own, starts, axis=1), np.float32)
+
+
+def _candidates(
+    proposals: Proposals, ontology: Ontology, height: int, width: int, floor: float
+) -> _Found:
+    """Return the boxes that are no duplicates within their class, best first (steps 1, 2)."""
+    by_class = _class_scores(proposals, ontology)
+    every = np.arange(len(proposals))
+    classes = by_class.argmax(axis=1)
+    scores = by_class[every, classes]
+    by_class[every, classes] = -1
+    second = by_class.argmax(axis=1)
+    visible = _area(
+        np.clip(proposals.boxes, 0, np.array([width, height, width, height], np.float32))
+    )
+    rows = np.flatnonzero((scores > 0) & (scores >= floor) & (visible > 0))
+    boxes = proposals.boxes[rows]
+    rows = rows[np.lexsort((rows, *boxes.T[::-1], -scores[rows]))]
+    found = _Found(
+        rows,
+        proposals.boxes[rows],
+        classes[rows],
+        scores[rows],
+        second[rows],
+        by_class[rows, second[rows]],
+        _Pairs.of(proposals.boxes[rows], min(ontology.duplicate_iou, ontology.cross_class_iou)),
+    )
+    stays = np.ones(len(rows), bool)
+    clash = found.same_class() & (found.pairs.iou >= np.float32(ontology.duplicate_iou))
+    for better, worse in found.pairs.where(clash).each():
+        if stays[better]:
+            stays[worse] = False
+    return found.take(stays)
+
+
+def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> _Bools:
+    """Return which pass their class's threshold and area limits (step 3)."""
+    limits = np.array(
+        [
+            (
+                spec.threshold,
+                _pixels(spec.min_area, pixels, 0.0),
+                _pixels(spec.max_area, pixels, np.inf),
+            )
+            for spec in ontology.classes
+        ]
+    )
+    threshold, low, high = limits[found.classes].T
+    area = _area(found.boxes)
+    # Scores are float32: compare in float32, or 0.3 would not reach a threshold of 0.3.
+    passes: _Bools = found.scores >= threshold.astype(np.float32)
+    passes &= (area >= low) & (area <= high)
+    return passes
+
+
+def _pixels(limit: float | None, pixels: int, without: float) -> float:
+    """Return an area limit in square pixels: up to 1 it is a share of the picture."""
+    if limit is None:
+        return without
+    return limit * pixels if limit <= 1 else limit
+
+
+def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> _Bools:
+    """Return which boxes a negative prompt of their class explains better (step 3).
+
+    Either on the box itself (it scores at least as much there), or on another box that the
+    negative prompt won, that overlaps by ``duplicate_iou`` and scores more.
+    """
+    away = np.zeros(len(found.rows), bool)
+    best = _class_scores(proposals, ontology).max(axis=1, initial=0)
+    for class_id, negatives in enumerate(ontology.negative_ids):
+        mine = np.flatnonzero(found.classes == class_id)
+        if not negatives or not len(mine):
+            continue
+        against = proposals.scores[:, list(negatives)].max(axis=1)
+        away[mine] = against[found.rows[mine]] >= found.scores[mine]
+        won = np.flatnonzero((against >= best) & (against > found.scores[mine].min()))
+        near = box_iou(found.boxes[mine], proposals.boxes[won]) >= ontology.duplicate_iou
+        near &= against[won][None, :] > found.scores[mine][:, None]
+        away[mine] |= near.any(axis=1)
+    return away
+
+
+def _groups(found: _Found) -> _Bools:
+    """Return which boxes merely frame several better boxes of their class (step 4).
+
+    Grounding DINO likes to add one box around a row of cars or a crowd. A box is such a
+    group if at least two better boxes of its class lie inside it, and their common frame is
+    the box. A large object with small ones before it is not: their frame is
+    smaller than it.
+    """
+    groups: _Bools = np.zeros(len(found.rows), bool)
+    area = _area(found.boxes)
+    inside = found.same_class() & (found.pairs.share >= np.float32(GROUP_INSIDE))
+    pairs = found.pairs.where(inside)
+    pairs = pairs.where(area[pairs.better] < area[pairs.worse])
+    members = np.bincount(pairs.worse, minlength=len(groups))
+    for group in np.flatnonzero(members >= 2):
+        boxes = found.boxes[pairs.better[pairs.worse == group]]
+        hull = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        groups[group] = box_iou(hull[None], found.boxes[[group]])[0, 0] >= GROUP_HULL_IOU
+    return groups
+
+
+def _settle(found: _Found, cross_class_iou: float) -> _Bools:
+    """Return who stays across classes; losers become runners-up in ``found`` (step 5)."""
+    stays: _Bools = np.ones(len(found.rows), bool)
+    clash = ~found.same_class() & (found.pairs.iou >= np.float32(cross_class_iou))
+    for better, worse in found.pairs.where(clash).each():
+        losers = worse[stays[worse]] if stays[better] else worse[:0]
+        stays[losers] = False
+        # Best first, so the first loser scores most.
+        if len(losers) and found.scores[losers[0]] > found.second_scores[better]:
+            found.second[better] = found.classes[losers[0]]
+            found.second_scores[better] = found.scores[losers[0]]
+    return stays
+
+
+def _labels(
+    found: _Found, stays: _Bools, proposals: Proposals, ontology: Ontology
+) -> list[Selected]:
+    """Return the survivors as labels, best first."""
+    ends = np.cumsum([len(spec.prompts) for spec in ontology.classes])
+    labels = []
+    for i in np.flatnonzero(stays):
+        row, class_id = int(found.rows[i]), int(found.classes[i])
+        start = int(ends[class_id]) - len(ontology.classes[class_id].prompts)
+        prompt_id = start + int(proposals.scores[row, start : ends[class_id]].argmax())
+        second_score = float(found.second_scores[i])
+        has_second = second_score > 0
+        labels.append(
+            Selected(
+                candidate=row,
+                class_id=class_id,
+                prompt_id=prompt_id,
+                score=float(found.scores[i]),
+                runner_up_class=int(found.second[i]) if has_second else None,
+                runner_up_score=second_score if has_second else 0.0,
+            )
+        )
+    return labels

@@ -1,0 +1,59 @@
+"""What a grounder, a segmenter and a tracker must offer; adapters implement these.
+
+An adapter keeps no results between calls: what it returns depends on its weights and on
+its arguments alone, so that a run can be interrupted and continued anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from autolabel.types import Boxes, Image, Proposals, Segments
+
+
+@runtime_checkable
+class Grounder(Protocol):
+    """Text to boxes."""
+
+    def fingerprint(self) -> str:
+        """Return what identifies the weights and every setting that changes results."""
+        ...
+
+    def check_prompts(self, prompts: Sequence[str]) -> list[str]:
+        """Return warnings about prompts that this model can't understand well.
+
+        Raises:
+            UsageError: If a prompt can't be used at all (too long, not a known class).
+        """
+        ...
+
+    def ground(
+        self, images: Sequence[Image], prompts: Sequence[str], floor: float
+    ) -> list[Proposals]:
+        """Return one Proposals a picture, scores in the order of ``prompts``.
+
+        Args:
+            images: uint8 (H, W, 3) RGB each; sizes may differ.
+            prompts: Distinct texts, positive and negative ones alike.
+            floor: Boxes whose best prompt scores less are left out.
+        """
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Boxes to masks."""
+
+    def fingerprint(self) -> str:
+        """Return what identifies the weights and every setting that changes results."""
+        ...
+
+    def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
+        """Return one Segments a picture, masks in the order of its boxes.
+
+        Args:
+            images: uint8 (H, W, 3) RGB each; sizes may differ.
+            boxes: float32 (N, 4) pixels a picture; N may be 0.
+        """
+        ...

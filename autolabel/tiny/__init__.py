@@ -1,0 +1,1 @@
+"""The bundled tiny pair: generated scenes, training, and the shipped weights."""

@@ -1,0 +1,239 @@
+"""Trains the bundled SAM 2's memory on clips: ``python -m autolabel.tiny.train tracker``.
+
+The image encoder stays as ``train_segmenter`` left it, so frames are encoded once and kept. Each
+step follows pairs of similar objects through ``SAM2Base.track_step``, from a mask or a box in the
+first frame, with the memory made of the model's own answers, and learns from every frame: the
+mask, and whether the object is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+
+from autolabel.tiny.loop import Loop, load_weights
+from autolabel.tiny.segmenter_config import (
+    DEFAULT_CONFIG,
+    WEIGHTS,
+    build_model,
+    feature_sizes,
+    save_model,
+)
+from autolabel.tiny.segmenter_data import Pool, PromptKind, iou_of, make_prompts, mask_loss
+from autolabel.tiny.segmenter_heads import Decoded, decode, freeze
+from autolabel.tiny.tracker_data import Run, draw_run, make_window
+
+FIRST_SEED = 5_000_000
+Spoken = tuple[Tensor, Tensor, Tensor]
+"""What the decoder said of one frame: mask logits (N, 1, h, w), IoU (N, 1), presence (N, 1)."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains the memory for the given minutes and exports the model."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    model = build_model(DEFAULT_CONFIG)
+    load_weights(model, args.start or args.work / "tune.pt")
+    prime_memory(model, args.first_seed)
+    train(model, args)
+    print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
+
+
+def train(model: SAM2Base, args: argparse.Namespace) -> None:
+    """Trains memory and decoder; the encoder is frozen."""
+    loop = Loop(args.work, args.name, model, _groups(model, args.lr), args.minutes, args.seed)
+    hear = _listen(model)
+    if args.overfit:
+        pool = Pool(lambda seed: make_window(model, args.first_seed), 0, 1, 1 << 30)
+    else:
+        first = args.first_seed + loop.step
+        pool = Pool(lambda seed: make_window(model, seed), first, args.pool, args.reuse)
+
+    def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        frames = 4 if loop.progress < args.short else args.frames
+        run = None
+        while run is None:
+            windows = [pool.draw(rng) for _ in range(1 if args.overfit else args.clips)]
+            run = draw_run(windows, rng, frames, per_window=2)
+        how = "mask" if rng.random() < 0.6 else "box"
+        return run_loss(model, run, how, rng, hear)
+
+    loop.run(one_step)
+
+
+def run_loss(
+    model: SAM2Base, run: Run, how: str, rng: np.random.Generator, hear: list[Spoken]
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss over one run of frames, and its figures.
+
+    Args:
+        model: in eval mode: only there does sam2 1.1.0 give object scores.
+        run: the objects to follow.
+        how: "mask" or "box", the prompt in the first frame.
+        rng: draws the prompts.
+        hear: filled by ``_listen`` with what the decoder says, before absence overwrites it.
+    """
+    hear.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        follow(model, run, how, rng)
+    losses, right, gone = [], [], []
+    for index, spoken in enumerate(hear):
+        truth = run.masks[:, index]
+        there = truth.flatten(1).any(1)
+        each, ious = _frame_loss(spoken, truth, there)
+        losses.append(each * (0.3 if index == 0 else 1.0))
+        if index:
+            right.append(ious[there])
+            gone.append(spoken[2].detach()[~there, 0] <= 0)
+    alone, image_iou = _image_part(model, run, rng)
+    values = {"j": float(torch.cat(right).mean()), "image": image_iou}
+    if len(missed := torch.cat(gone)):
+        values["said gone"] = float(missed.float().mean())
+    return torch.stack(losses).mean() + 0.5 * alone, values
+
+
+def _frame_loss(spoken: Spoken, truth: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Each object's loss in one frame and its IoU, (N,) each; masks count where it is there."""
+    masks, iou, presence = (part.float() for part in spoken)
+    fine = F.interpolate(masks, scale_factor=2, mode="bilinear")[:, 0]
+    half = F.avg_pool2d(truth[:, None].float(), 2)[:, 0]
+    real = iou_of(fine.detach(), half > 0.5)
+    seen = there.float()
+    doubt = F.binary_cross_entropy_with_logits(presence[:, 0], seen, reduction="none")
+    rare = 6.0 - 4.0 * seen  # absence is the rarer: it weighs more
+    guess = (iou[:, 0] - real).abs()
+    return seen * (mask_loss(fine, half) + 0.3 * guess) + rare * doubt, real
+
+
+def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator) -> None:
+    """Takes the objects of ``run`` through ``track_step`` frame by frame."""
+    sizes = feature_sizes(model.image_size)
+    count = len(run.masks)
+    position = model.image_encoder.neck.position_encoding(run.features[2][0])
+    position = position.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
+    memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+    for index in range(run.masks.shape[1]):
+        points = given = None
+        if index == 0 and how == "mask":
+            given = run.masks[:, 0, None].float()
+        elif index == 0:
+            kind: PromptKind = "box" if rng.random() < 0.5 else "loose box"
+            asked = make_prompts(run.masks[:, 0], kind, rng)
+            points = {"point_coords": asked.points, "point_labels": asked.labels}
+        out = model.track_step(
+            frame_idx=index,
+            is_init_cond_frame=index == 0,
+            current_vision_feats=[f[index].flatten(2).permute(2, 0, 1) for f in run.features],
+            current_vision_pos_embeds=[position] * 3,
+            feat_sizes=sizes,
+            point_inputs=points,
+            mask_inputs=given,
+            output_dict=memory,
+            num_frames=1_000_000,
+            run_mem_encoder=index + 1 < run.masks.shape[1],
+        )
+        memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = out
+
+
+def prime_memory(model: SAM2Base, seed: int) -> None:
+    """Sets the new memory's scales so that it has something to say from the first step.
+
+    As sam2 initialises it, what is read from memory is hundreds of times weaker than the layer's
+    own signal and is an average over all places. Here it starts as strong as the features, looks
+    mostly at the same place (equal biases make rotary attention fall with distance), and the
+    normalisation at the end keeps the features' scale, which the decoder knows.
+    """
+    attention = model.memory_attention
+    features = make_window(model, seed).features[2].float()
+    with torch.no_grad():
+        attention.norm.weight.fill_(float(features.std(dim=1).mean()))
+        attention.norm.bias.copy_(features.mean(dim=(0, 2, 3)))
+        for layer in attention.layers:
+            layer.linear2.weight.mul_(0.2)
+            layer.self_attn.out_proj.weight.mul_(0.2)
+            layer.cross_attn_image.q_proj.bias.fill_(2.5)
+            layer.cross_attn_image.k_proj.bias.fill_(2.5)
+            layer.cross_attn_image.v_proj.weight.mul_(2.0)
+            layer.cross_attn_image.out_proj.weight.mul_(2.0)
+        model.memory_encoder.out_proj.weight.mul_(4.0)
+        model.mask_downsample.weight.fill_(
+            20.0 / 16
+        )  # masks 0..1 become the logits of mask prompts
+        model.mask_downsample.bias.fill_(-10.0)
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias.fill_(4.0)
+
+
+def _image_part(model: SAM2Base, run: Run, rng: np.random.Generator) -> tuple[Tensor, float]:
+    """Loss and IoU of the first frames asked as pictures, so that this is not forgotten."""
+    truth = run.masks[:, 0]
+    kinds: tuple[PromptKind, ...] = ("box", "box", "loose box", "points", "mask")
+    kind = kinds[int(rng.integers(len(kinds)))]
+    features = [level[0] for level in run.features]
+    features[2] = features[2] + model.no_mem_embed.permute(0, 2, 1)[..., None]
+    answer: Decoded = decode(
+        model, features, torch.arange(len(truth)), make_prompts(truth, kind, rng)
+    )
+    fine = F.interpolate(answer.masks.float(), scale_factor=2, mode="bilinear")
+    half = F.avg_pool2d(truth[:, None].float(), 2).expand(-1, 4, -1, -1)
+    share = torch.tensor([1.0, 0.1, 0.1, 0.1])
+    each = mask_loss(fine.flatten(0, 1), half.flatten(0, 1)).view(-1, 4)
+    real = iou_of(fine.detach(), half > 0.5)
+    loss = (each * share).sum(1).mean() + (answer.iou.float() - real).abs().mean()
+    return loss, float(real[:, 0].mean())
+
+
+def _listen(model: SAM2Base) -> list[Spoken]:
+    """A list to which every answer of the mask decoder inside ``track_step`` is added."""
+    heard: list[Spoken] = []
+
+    def note(module: nn.Module, given: object, said: tuple[Tensor, ...]) -> None:
+        heard.append((said[0], said[1], said[3]))
+
+    model.sam_mask_decoder.register_forward_hook(note)
+    return heard
+
+
+def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
+    """The optimiser's groups: memory at ``rate``, decoder at a quarter, encoder not at all."""
+    decoder = model.sam_mask_decoder
+    for part in (model.image_encoder, decoder.conv_s0, decoder.conv_s1):
+        freeze(part)
+    heads = [*model.sam_prompt_encoder.parameters(), *decoder.parameters()]
+    known = {id(p) for p in heads}
+    memory = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+    return [
+        {"params": memory, "lr": rate},
+        {"params": [p for p in heads if p.requires_grad], "lr": 0.25 * rate},
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m autolabel.tiny.train tracker")
+    parser.add_argument("--minutes", type=float, default=60.0, help="wall clock")
+    parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
+    parser.add_argument("--start", type=Path, help="checkpoint to start from (WORK/tune.pt)")
+    parser.add_argument("--name", default="tracker", help="the checkpoint's name in WORK")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the memory")
+    parser.add_argument("--clips", type=int, default=3, help="clips in a step, two objects each")
+    parser.add_argument("--frames", type=int, default=8, help="frames in a step")
+    parser.add_argument("--short", type=float, default=0.2, help="share trained on 4 frames")
+    parser.add_argument("--pool", type=int, default=250, help="windows kept in memory (8 MB each)")
+    parser.add_argument("--reuse", type=int, default=8, help="draws of a window, on average")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--overfit", action="store_true", help="one fixed clip: a check")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
