@@ -134,7 +134,7 @@ class _Draft:
     def place(self, text: str | None) -> Node:
         """Return where this text stands, or where the class begins."""
         wanted = None if text is None else text.casefold()
-        for written, node in (*self.prompts, *self.negatives):
+        for written, node in (*self.negatives, *self.prompts):
             if written.casefold() == wanted:
                 return node
         return self.at

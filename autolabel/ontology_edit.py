@@ -68,11 +68,11 @@ def edit_thresholds(text: str, thresholds: Mapping[str, float]) -> str:
     tops = {key.raw: (key, value) for key, value in root.pairs}
     newline = "\r\n" if "\r\n" in text else "\n"
     if "classes" not in tops:
-        return _lengthen_top(text, root, thresholds, newline)
-    classes = tops["classes"][1]
+        kept, block = _long_form(text, root.pairs, len(text), thresholds, newline)
+        return text[: root.start] + kept + "classes:" + newline + block
+    key, classes = tops["classes"]
     if classes.kind == "map":
-        block = _long_form(text, classes.pairs, classes.end, thresholds, newline)
-        key = tops["classes"][0]
+        _, block = _long_form(text, classes.pairs, classes.end, thresholds, newline)
         return text[: key.start] + "classes:" + newline + block + text[classes.end :].lstrip("\r\n")
     edits = [
         edit
@@ -108,37 +108,32 @@ def _item_edits(
     return edits if item.kind == "map" else [(item.start, item.start, "name: "), *edits]
 
 
-def _lengthen_top(text: str, root: Node, thresholds: Mapping[str, float], newline: str) -> str:
-    """Return a short form without `classes:` as a long one."""
-    pairs = [pair for pair in root.pairs if pair[0].raw != "defaults"]
-    head = text[: root.start]
-    defaults = next((value for key, value in root.pairs if key.raw == "defaults"), None)
-    if defaults is not None:
-        settings = (f"{key.raw}: {text[v.start : v.end].strip()}" for key, v in defaults.pairs)
-        head += f"defaults: {{{', '.join(settings)}}}{newline}"
-    return head + "classes:" + newline + _long_form(text, pairs, len(text), thresholds, newline)
-
-
 def _long_form(
     text: str,
     pairs: list[tuple[Node, Node]],
     end: int,
     thresholds: Mapping[str, float],
     newline: str,
-) -> str:
-    """Return `prompt: class` lines as a list of classes, each with its comments above it."""
+) -> tuple[str, str]:
+    """Return `prompt: class` lines as a list of classes, comments above each; defaults apart."""
     prompts: dict[str, list[str]] = {}
     comments: dict[str, list[str]] = {}
+    kept = ""
     above: list[str] = []
     for i, (key, value) in enumerate(pairs):
-        name = value.raw.strip()
-        prompts.setdefault(name, []).append(key.raw)
+        last = _last_character(value)
         stop = pairs[i + 1][0].start if i + 1 < len(pairs) else end
-        same_line, *lines = [re.search(r"#.*", line) for line in text[value.end : stop].split("\n")]
-        mine = comments.setdefault(name, [])
-        mine += above
-        if same_line:
-            mine.append(f"# {key.raw}: {same_line[0].lstrip('# ').rstrip()}")
+        same_line, *lines = [re.search(r"#.*", line) for line in text[last:stop].split("\n")]
+        beside = same_line[0].rstrip() if same_line else ""
+        if value.kind == "map":  # the defaults
+            setting = f"{text[key.start : last]}  {beside}".rstrip()
+            kept = "".join(line + newline for line in (*above, setting))
+        else:
+            name = value.raw.strip()
+            prompts.setdefault(name, []).append(key.raw)
+            comments.setdefault(name, []).extend(above)
+            if beside:
+                comments[name].append(f"# {key.raw}: {beside.lstrip('# ')}")
         above = [found[0].rstrip() for found in lines if found]
     out: list[str] = []
     for name, texts in prompts.items():
@@ -149,7 +144,14 @@ def _long_form(
         if name in thresholds:
             out.append(f"    threshold: {plain_number(thresholds[name])}")
     out += [f"  {comment}" for comment in above]
-    return "".join(line + newline for line in out)
+    return kept, "".join(line + newline for line in out)
+
+
+def _last_character(node: Node) -> int:
+    """Return where a value ends; the parser ends a block where the next thing begins."""
+    while node.kind in ("map", "list") and not node.flow:
+        node = node.pairs[-1][1] if node.kind == "map" else node.items[-1]
+    return node.end
 
 
 def _write(target: Path, mark: bytes, text: str) -> None:

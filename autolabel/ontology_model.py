@@ -53,6 +53,8 @@ class ClassSpec:
     def __post_init__(self) -> None:
         """Normalise the texts and check every value."""
         put = object.__setattr__
+        if isinstance(self.prompts, str) or isinstance(self.negatives, str):
+            raise OntologyError(f"class {self.name!r}: prompts and negatives are tuples of texts")
         try:
             put(self, "name", check_name(self.name))
             put(self, "prompts", _distinct(check_prompt(text) for text in self.prompts))
@@ -244,7 +246,7 @@ def check_color(value: object) -> Color:
         return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
     if isinstance(value, (tuple, list)) and len(value) == 3:
         red, green, blue = value
-        if all(isinstance(v, (int, float)) and v == int(v) and 0 <= v <= 255 for v in value):
+        if all(isinstance(v, (int, float)) and 0 <= v <= 255 and v == int(v) for v in value):
             return int(red), int(green), int(blue)
     raise ValueError(f"color: found {value!r}, allowed: '#rrggbb' in quotes or [r, g, b], 0-255")
 

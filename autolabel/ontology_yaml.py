@@ -43,6 +43,8 @@ _NUMBER = re.compile(
 # What YAML allows in a file: ruamel refuses the rest too, but without saying the line.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 @dataclass(slots=True)
 class Node:
@@ -224,6 +226,8 @@ def _build(events: Iterator[Any], path: str | None) -> Node | None:
         elif waiting[-1] is None:
             waiting[-1] = node
         else:
+            if node.kind == "null" and node.start == node.end:
+                node.line = waiting[-1].line  # the parser says where the next thing begins
             open_nodes[-1].pairs.append((waiting[-1], node))
             waiting[-1] = None
         if node.kind in ("list", "map"):
@@ -251,6 +255,8 @@ def _node(event: Any, path: str | None) -> Node:
     elif isinstance(event, SequenceStartEvent):
         node.kind, node.flow = "list", bool(event.flow_style)
     elif isinstance(event, ScalarEvent):
+        if _SURROGATE.search(event.value):  # from an escape; no file or terminal can hold it
+            raise node.error("found half a character (\\ud800 to \\udfff), expected text")
         node.raw = event.value
         if not event.style:
             node.kind = _plain_kind(event.value)

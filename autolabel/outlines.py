@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from autolabel.types import Mask
 
 Ring = NDArray[np.int32]
-_NEAREST_LIMIT = 2_000_000  # vertex pairs; beyond, bridges go to the ring before
+_NEAREST_LIMIT = 1_000_000  # rings x corners; beyond, bridges go to the ring before
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +160,15 @@ def _hang(rings: list[Ring]) -> dict[tuple[int, int], list[tuple[int, int]]]:
     vertices = np.concatenate(rings).astype(np.float64)
     ends = np.cumsum([len(ring) for ring in rings])
     owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
-    pairs = sum(int(ends[i - 1]) * len(rings[i]) for i in range(1, len(rings)))
     for i in range(1, len(rings)):
-        if pairs > _NEAREST_LIMIT:
+        if len(rings) * len(vertices) > _NEAREST_LIMIT:
             bridges[i - 1, 0] = [(i, 0)]
             continue
-        gaps = ((rings[i][:, None] - vertices[None, : ends[i - 1]]) ** 2).sum(axis=2)
-        begin, at = np.unravel_index(int(gaps.argmin()), gaps.shape)
-        parent = int(owner[at])
-        place = int(at) - int(ends[parent]) + len(rings[parent])
-        bridges.setdefault((parent, place), []).append((i, int(begin)))
+        gaps, nearest = cKDTree(vertices[: ends[i - 1]]).query(rings[i])
+        begin = int(gaps.argmin())
+        parent = int(owner[nearest[begin]])
+        place = int(nearest[begin]) - int(ends[parent]) + len(rings[parent])
+        bridges.setdefault((parent, place), []).append((i, begin))
     return bridges
 
 

@@ -34,6 +34,10 @@ class Reader:
         """Return each class's name and color, in class id order."""
         return list(self._rows("SELECT name, color FROM classes ORDER BY id"))
 
+    def class_names(self) -> tuple[str, ...]:
+        """Return each class's name, in class id order."""
+        return tuple(name for name, _ in self.classes())
+
     def prompts(self) -> list[str]:
         """Return the prompts in the order asked."""
         return [text for (text,) in self._rows("SELECT text FROM prompts ORDER BY id")]
@@ -162,6 +166,20 @@ class Reader:
     def _prompts_asked(self) -> int:
         """Return how many prompts there are."""
         return int(self._rows("SELECT count(*) FROM prompts")[0][0])
+
+    def _pictures(self, db: sqlite3.Connection) -> Iterator[tuple[int, MediaRecord, Candidates]]:
+        """Yield each picture that has candidates, in the order of the store."""
+        prompts = self._prompts_asked()
+        media_columns = ", ".join(f"m.{name}" for name in rows.MEDIA.split(", "))
+        found = db.execute(
+            f"""SELECT {rows.CANDIDATE}, m.id, {media_columns} FROM media m
+            CROSS JOIN candidates c ON c.media_id = m.id
+            WHERE m.kind = 'image' AND m.status = 'done' ORDER BY m.id, c.frame_index, c.idx"""
+        )
+        for media_id, group in groupby(found, key=itemgetter(9)):
+            frame = list(group)
+            media = MediaRecord(*frame[0][10:])
+            yield media_id, media, rows.read_candidates(media, frame, prompts)
 
     def _known(self, name: str) -> MediaRecord:
         """Return the input of this name, or raise UsageError."""

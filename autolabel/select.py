@@ -222,7 +222,8 @@ class _Found:
 
     def same_class(self) -> _Bools:
         """Return which pairs are of one class."""
-        return self.classes[self.pairs.better] == self.classes[self.pairs.worse]
+        same: _Bools = self.classes[self.pairs.better] == self.classes[self.pairs.worse]
+        return same
 
 
 def _class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
@@ -312,11 +313,14 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
     """
     away = np.zeros(len(found.rows), bool)
     best = _class_scores(proposals, ontology).max(axis=1, initial=0)
+    strongest: dict[tuple[int, ...], Scores] = {}  # most classes share the default `not`
     for class_id, negatives in enumerate(ontology.negative_ids):
         mine = np.flatnonzero(found.classes == class_id)
         if not negatives or not len(mine):
             continue
-        against = proposals.scores[:, list(negatives)].max(axis=1)
+        if negatives not in strongest:
+            strongest[negatives] = proposals.scores[:, list(negatives)].max(axis=1)
+        against = strongest[negatives]
         away[mine] = against[found.rows[mine]] >= found.scores[mine]
         won = np.flatnonzero((against >= best) & (against > found.scores[mine].min()))
         near = box_iou(found.boxes[mine], proposals.boxes[won]) >= ontology.duplicate_iou

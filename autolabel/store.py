@@ -11,8 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 
@@ -239,8 +237,7 @@ class Project(Reader):
         written = 0
         with self._transaction(), closing(self._reader.connect()) as reader:
             self._db.execute(
-                """DELETE FROM labels WHERE source = 'model' AND status = 'pending'
-                AND candidate_idx IS NOT NULL
+                f"""DELETE FROM labels WHERE {rows.FROM_MODEL} AND candidate_idx IS NOT NULL
                 AND media_id IN (SELECT id FROM media WHERE kind = 'image')"""
             )
             if classes is not None:
@@ -372,20 +369,6 @@ class Project(Reader):
         """Delete a medium and all that belongs to it; return 1 if it was there."""
         self._delete_found(name)
         return self._db.execute("DELETE FROM media WHERE name = ?", (rows.text(name),)).rowcount
-
-    def _pictures(self, db: sqlite3.Connection) -> Iterator[tuple[int, MediaRecord, Candidates]]:
-        """Yield each picture that has candidates, in the order of the store."""
-        prompts = self._prompts_asked()
-        media_columns = ", ".join(f"m.{name}" for name in rows.MEDIA.split(", "))
-        found = db.execute(
-            f"""SELECT {rows.CANDIDATE}, m.id, {media_columns} FROM media m
-            CROSS JOIN candidates c ON c.media_id = m.id
-            WHERE m.kind = 'image' AND m.status = 'done' ORDER BY m.id, c.frame_index, c.idx"""
-        )
-        for media_id, group in groupby(found, key=itemgetter(9)):
-            frame = list(group)
-            media = MediaRecord(*frame[0][10:])
-            yield media_id, media, rows.read_candidates(media, frame, prompts)
 
     def _relabel(
         self, media_id: int, found: dict[int, Candidates], instances: Sequence[Instance]

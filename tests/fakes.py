@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +34,9 @@ class Blobs:
         self, images: Sequence[Image], prompts: Sequence[str], floor: float
     ) -> list[Proposals]:
         time.sleep(self.pause)
-        return [self._one(image, len(prompts), floor) for image in images]
+        return [self._one(image, prompts, floor) for image in images]
 
-    def _one(self, image: Image, prompts: int, floor: float) -> Proposals:
+    def _one(self, image: Image, prompts: Sequence[str], floor: float) -> Proposals:
         height, width = image.shape[:2]
         draw = np.random.default_rng(int(image.astype(np.uint64).sum()))
         count = int(draw.integers(2, 12))
@@ -43,9 +44,15 @@ class Blobs:
         size = 0.1 + draw.random((count, 2)) * 0.3
         scale = np.array([width, height, width, height])
         boxes = (np.concatenate([corner, corner + size], 1) * scale).astype(np.float32)
-        scores = np.sort(draw.random((count, prompts)).astype(np.float32), 0)[::-1]
+        look = int(draw.integers(1 << 30))
+        columns = [self._scores(look, prompt, count) for prompt in prompts]
+        scores = np.stack(columns, 1).astype(np.float32)
         keep = scores.max(1) >= floor
-        return Proposals(boxes[keep], np.ascontiguousarray(scores[keep]))
+        return Proposals(boxes[keep], scores[keep])
+
+    def _scores(self, look: int, prompt: str, count: int) -> np.ndarray:
+        draw = np.random.default_rng((look, zlib.crc32(prompt.encode())))
+        return np.sort(draw.random(count))[::-1]
 
 
 class Ellipses:

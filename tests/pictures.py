@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -41,3 +43,36 @@ def png_claiming(path: Path, width: int, height: int) -> Path:
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     )
     return path
+
+
+def write_video(path: Path, frames: list[np.ndarray], codec: str = "libx264", **settings) -> Path:
+    """The path, with a video of these frames written there.
+
+    Args:
+        path: The extension chooses the container.
+        frames: uint8 (H, W, 3) each.
+        codec: FFmpeg's name of the encoder.
+        settings: pix_fmt; rate; times (in thousandths of a second, one a frame);
+            rotation and hflip for the display matrix; options for the encoder.
+    """
+    with av.open(str(path), "w", options=settings.get("container", {})) as container:
+        stream = container.add_stream(codec, rate=settings.get("rate", 10))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = settings.get("pix_fmt", "yuv420p")
+        stream.options = settings.get("options", {})
+        if "times" in settings:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if "rotation" in settings:
+            stream.set_display_rotation(settings["rotation"], hflip=settings.get("hflip", False))
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            if "times" in settings:
+                frame.pts, frame.time_base = settings["times"][number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def gray_steps(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
+    """Up to 20 frames of one gray each, 12 apart: their brightness tells which one it is."""
+    return [np.full((height, width, 3), 12 * i, np.uint8) for i in range(count)]

@@ -340,6 +340,47 @@ def test_reselect_that_fails_halfway_changes_nothing(tmp_path: Path) -> None:
         assert project.stats().labels == 0
 
 
+def accept_all(folder: Path) -> None:
+    with sqlite3.connect(folder / "labels.db") as db:
+        db.execute("UPDATE labels SET status = 'accepted'")
+
+
+def test_labels_that_stay_keep_their_class_when_the_ontology_is_reordered(tmp_path: Path) -> None:
+    with make_project(tmp_path) as project:
+        project.commit([picture("a.jpg", boxes=1)])
+    accept_all(tmp_path)
+    turned = [("dog", "#0000ff"), *reversed(CLASSES)]
+    with Project.open(tmp_path) as project:
+        project.reselect(lambda media, found: [], {}, turned)
+        [one] = project.instances("a.jpg")
+        assert (turned[one.class_id][0], one.runner_up_class) == ("car", 1)
+        with pytest.raises(UsageError, match="ontology lacks 'car'"):
+            project.reselect(lambda media, found: [], {"thresholds": "new"}, CLASSES[1:])
+        assert project.classes() == turned
+        assert "thresholds" not in project.meta()
+        project.reselect(lambda media, found: [], {}, CLASSES[:1])
+        assert [one.runner_up_class for one in project.instances("a.jpg")] == [None]
+
+
+def test_starting_over_forgets_what_models_said_but_not_what_people_did(tmp_path: Path) -> None:
+    with make_project(tmp_path) as project:
+        project.commit([picture("a.jpg"), picture("b.jpg")])
+    with sqlite3.connect(tmp_path / "labels.db") as db:
+        db.execute("UPDATE labels SET status = 'accepted' WHERE id = 1")
+    with Project.open(tmp_path) as project:
+        project.restart({"grounder": "other"}, [("dog", "#0000ff"), *CLASSES], ["dog"])
+        assert list(project.iter_labelled()) == []
+        assert project.candidates("a.jpg") == {}
+        assert project.seen("a.jpg", 100, 200) != "done"
+        assert project.meta() == {"grounder": "other"}
+        assert (project.prompts(), project.class_names()) == (["dog"], ("dog", "car", "person"))
+        [kept] = project.instances("a.jpg")
+        assert (kept.class_id, kept.mask, kept.mask_score) == (1, RLE(40, 60, "m0"), 0.5)
+        assert project.instances("b.jpg") == []
+        project.commit([Result(record("a.jpg"), 100, 200)])
+        assert len(project.instances("a.jpg")) == 1
+
+
 # What people see
 
 
@@ -477,8 +518,8 @@ def test_a_forked_worker_that_outlives_the_run_does_not_keep_the_project_busy(
         "import os, sys, time; from autolabel.store import Project\n"
         f"project = Project.open({str(tmp_path)!r}, create=True)\n"
         "child = os.fork()\n"
-        "if child == 0: sys.stdin.read(); os._exit(0)\n"
-        "print(child, flush=True); os._exit(0)"
+        "if child == 0: print(os.getpid(), flush=True); sys.stdin.read(); os._exit(0)\n"
+        "os._exit(0)"
     )
     process = run_python(code, stdin=subprocess.PIPE)
     assert process.stdout is not None

@@ -222,11 +222,8 @@ def _described(config: dict[str, Any], file: Path) -> dict[str, Any]:
         _describe_attention(tree["memory_attention"], attention, width, side, memory["out_dim"])
         _describe_memory(tree["memory_encoder"], memory, width)
         parts = ("_target_", "image_encoder", "memory_attention", "memory_encoder")
-        return (
-            {part: tree[part] for part in parts}
-            | config["base"]
-            | {"image_size": config["image_size"]}
-        )
+        described: dict[str, Any] = {part: tree[part] for part in parts} | config["base"]
+        return described | {"image_size": config["image_size"]}
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{where}: a size is missing or not a number: {error}") from error
 

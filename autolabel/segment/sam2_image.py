@@ -122,7 +122,7 @@ class Sam2Image:
         corners = torch.tensor(boxes, device=self._device).reshape(-1, 2, 2) * scale
         masks: list[RLE] = []
         scores: list[Tensor] = []
-        for some in corners.split(self._decoded_at_once(features)):
+        for some in torch.split(corners, self._decoded_at_once(features)):
             logits, quality = self._heads(features, some)
             scores.append(quality)
             for part in _full_size(logits, height, width):
@@ -176,8 +176,12 @@ def _square(image: Image, side: int, device: torch.device) -> Tensor:
 
 
 def _full_size(logits: Tensor, height: int, width: int) -> Iterator[Masks]:
-    """Yield bool (n, H, W) masks, a few at a time, from logits (N, 1, h, w)."""
+    """Yield bool (n, H, W) masks, a few at a time, from logits (N, 1, h, w).
+
+    Scaled lying on their side: run lengths go down the columns, and turning 24 megapixels
+    for them costs more than scaling does.
+    """
     at_once = max(1, _UPSCALED_NUMBERS // (height * width))
-    for part in logits.split(at_once):
-        large = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
-        yield (large[:, 0] > 0.0).cpu().numpy()
+    for part in torch.split(logits.transpose(2, 3).contiguous(), at_once):
+        large = F.interpolate(part, (width, height), mode="bilinear", align_corners=False)
+        yield (large[:, 0] > 0.0).cpu().numpy().transpose(0, 2, 1)

@@ -28,6 +28,7 @@ ONTOLOGY: tuple[Prompt, ...] = tuple(
 _SIZES = ((256, 256), (256, 256), (256, 256), (256, 256), (224, 288), (288, 224), (256, 320))
 _IDS = vocabulary()
 _PER_OBJECT = 3  # proposals taught for each object
+_MOST_PROMPTS = 28  # asked of one picture, unless all are
 _REUSE_AFTER = 20  # batches until a picture comes again, mirrored
 
 
@@ -54,16 +55,13 @@ def box_of(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def draw_prompts(rng: np.random.Generator, things: Things) -> list[Prompt]:
+def draw_prompts(rng: np.random.Generator, things: Things, every: bool) -> list[Prompt]:
     """Draws what is asked of one picture, in random order.
 
-    Half the time the whole ontology; otherwise some of what is there, near misses that differ
-    only in shape or only in colour, and colours and shapes alone.
+    Either `every` class of the ontology, or some of what is there, near misses that differ only
+    in shape or only in colour, and colours and shapes alone.
     """
-    if rng.random() < 0.5:
-        prompts = list(ONTOLOGY)
-    else:
-        prompts = _some_prompts(rng, things)
+    prompts = list(ONTOLOGY) if every else _some_prompts(rng, things)
     rng.shuffle(prompts)
     return [(int(colour), int(shape)) for colour, shape in prompts]
 
@@ -82,12 +80,12 @@ def _some_prompts(rng: np.random.Generator, things: Things) -> list[Prompt]:
         for option, share in zip(options, (0.7, 0.5, 0.5, 0.12, 0.12), strict=True):
             if rng.random() < share:
                 chosen.add(option)
-    for _ in range(int(rng.integers(1, 20))):
+    for _ in range(int(rng.integers(1, 10))):
         chosen.add((int(rng.integers(colours)), int(rng.integers(shapes))))
     if rng.random() < 0.3:
         chosen.add((-1, int(rng.integers(shapes))))
         chosen.add((int(rng.integers(colours)), -1))
-    return sorted(chosen)[:60]
+    return [sorted(chosen)[k] for k in rng.permutation(len(chosen))[:_MOST_PROMPTS]]
 
 
 def tokens_of(prompts: Sequence[Prompt]) -> tuple[list[int], list[tuple[int, int]]]:
@@ -169,11 +167,13 @@ def view(seed: int, height: int, width: int) -> View:
     return View(scene.image, things_of(scene.objects + scene.distractors))
 
 
-def example(seen: View, rng: np.random.Generator) -> dict[str, npt.NDArray[np.generic]]:
+def example(
+    seen: View, rng: np.random.Generator, every: bool
+) -> dict[str, npt.NDArray[np.generic]]:
     """Draws the prompts for one picture and gives everything the losses ask about it."""
     things = seen.things
     height, width, _ = seen.image.shape
-    prompts = draw_prompts(rng, things)
+    prompts = draw_prompts(rng, things, every)
     ids, spans = tokens_of(prompts)
     named = answers(things, prompts, spans, len(ids))
     asked = named.any(1)
@@ -198,7 +198,7 @@ def example(seen: View, rng: np.random.Generator) -> dict[str, npt.NDArray[np.ge
 
 
 def collate(examples: Sequence[dict[str, npt.NDArray[np.generic]]]) -> dict[str, Tensor]:
-    """Stacks examples of one size; texts and objects are padded, `attention_mask` and `real` say so."""
+    """Stacks examples of one size, padding texts and objects (`attention_mask`, `real`)."""
     count = len(examples)
     longest = max(len(e["input_ids"]) for e in examples)
     most = max(1, *(len(e["boxes"]) for e in examples))
@@ -245,4 +245,5 @@ class Batches(IterableDataset[dict[str, Tensor]]):
 
     def _batch(self, views: Sequence[View], number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((number, 9))
-        return collate([example(seen, rng) for seen in views])
+        every = bool(rng.random() < 0.35)  # a whole batch: texts of one length waste no padding
+        return collate([example(seen, rng, every) for seen in views])

@@ -47,9 +47,9 @@ class DenseHeads(nn.Module):
         logits = self.shape(inside)
         shape = F.cross_entropy(logits, shapes[there], reduction="sum") / found
         spread = centre_cells(batch["pixel_values"].shape[-2:])[there.nonzero()[:, 1]]
-        low, high = F.softplus(self.box(inside)).split(2, -1)
-        middle, step = spread.split(2, -1)
-        boxes = torch.cat([middle - low * step, middle + high * step], -1)
+        reach = F.softplus(self.box(inside))
+        middle, step = spread[:, :2], spread[:, 2:]
+        boxes = torch.cat([middle - reach[:, :2] * step, middle + reach[:, 2:] * step], -1)
         box = (1 - paired_giou(boxes, batch["dense_boxes"][there])).sum() / found
         right = (logits.argmax(-1) == shapes[there]).float().sum() / found
         return {"thing": thing, "colour": colour, "shape": shape, "box": box, "right": right}
@@ -112,7 +112,7 @@ def proposal_loss(outputs: GroundingDinoObjectDetectionOutput, batch: dict[str, 
     assert outputs.enc_outputs_class is not None
     assert outputs.enc_outputs_coord_logits is not None
     length = batch["input_ids"].shape[1]
-    logits = outputs.enc_outputs_class[..., :length]
+    logits = outputs.enc_outputs_class[..., :length].float()
     owner = batch["proposals"]
     taken = owner >= 0
     rows = torch.arange(len(owner))[:, None].expand_as(owner)[taken]
@@ -120,13 +120,15 @@ def proposal_loss(outputs: GroundingDinoObjectDetectionOutput, batch: dict[str, 
     target[taken] = batch["named"][rows, owner[taken]]
     count = max(1, int(taken.sum()))
     classes = _token_loss(logits, target, batch["attention_mask"], None)
-    coordinates = outputs.enc_outputs_coord_logits[taken]
+    coordinates = outputs.enc_outputs_coord_logits.float()[taken]
     finite = torch.isfinite(coordinates).all(-1)
     truth = batch["boxes"][rows, owner[taken]][finite]
     return (classes + box_loss(coordinates[finite], truth)) / count
 
 
-def _token_loss(logits: Tensor, target: Tensor, attention: Tensor, ignored: Tensor | None) -> Tensor:
+def _token_loss(
+    logits: Tensor, target: Tensor, attention: Tensor, ignored: Tensor | None
+) -> Tensor:
     """Gives the focal loss over real tokens (a padded one's logit is minus infinity), summed."""
     real = attention.bool()[:, None, :].expand_as(logits)
     if ignored is not None:

@@ -28,7 +28,8 @@ ALL_SHAPES: tuple[str, ...] = SHAPES + OTHER_SHAPES
 ALL_COLOURS: tuple[str, ...] = COLOURS + OTHER_COLOURS
 
 # transformers hard-codes these ids (SPECIAL_TOKENS of Grounding DINO), whatever the tokenizer.
-_FIXED_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, ".": 1012, "?": 1029}
+_FIXED_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+_FIXED_IDS |= {".": 1012, "?": 1029}
 _FIRST_WORD_ID = 104
 _VOCABULARY_SIZE = 1030
 
@@ -128,7 +129,7 @@ def live_batch_norm(module: nn.Module) -> nn.Module:
     """
     for name, child in module.named_children():
         if type(child).__name__ == "GroundingDinoFrozenBatchNorm2d":
-            live = nn.BatchNorm2d(child.weight.shape[0], momentum=0.02)
+            live = nn.BatchNorm2d(len(child.state_dict()["weight"]), momentum=0.02)
             live.load_state_dict(child.state_dict(), strict=False)
             setattr(module, name, live)
         else:
@@ -139,6 +140,11 @@ def live_batch_norm(module: nn.Module) -> nn.Module:
 def export(model: GroundingDinoForObjectDetection, folder: Path) -> None:
     """Writes the folder that `from_pretrained` reads: configuration, fp16 weights, processor."""
     frozen = GroundingDinoForObjectDetection(configuration())
-    frozen.load_state_dict(model.state_dict(), strict=False)
+    weights = {k: v for k, v in model.state_dict().items() if "num_batches_tracked" not in k}
+    frozen.load_state_dict(weights)
     frozen.half().save_pretrained(folder)
-    processor().save_pretrained(folder)
+    whole = processor()
+    whole.save_pretrained(folder)
+    whole.image_processor.save_pretrained(folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)

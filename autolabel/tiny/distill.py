@@ -22,9 +22,17 @@ Trace = dict[str, Tensor]
 
 
 def layer_losses(
-    teacher: SAM2Base, student: SAM2Base, levels: list[Tensor], owner: Tensor, prompts: Prompts
-) -> dict[str, Tensor]:
-    """One loss for each part of the student: its squared error over the teacher's variance.
+    teacher: SAM2Base,
+    student: SAM2Base,
+    levels: list[Tensor],
+    owner: Tensor,
+    prompts: Prompts,
+    *,
+    led: bool,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A loss for each part of the student, and its mask logits (N, 4, S/4, S/4).
+
+    A loss is the squared error over the variance of what the teacher says.
 
     Args:
         teacher: frozen.
@@ -32,16 +40,18 @@ def layer_losses(
         levels: the image encoder's three levels for the pictures.
         owner: the picture of each prompt, (N,).
         prompts: N prompts.
+        led: each part is given what the teacher says before it; else what the student itself
+            says. Led, all parts learn at once; then small errors that add up are unlearnt.
     """
     embedding = high_res(student, levels)[2]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with torch.no_grad():
             lead = _walk(teacher, levels, embedding, owner, prompts, None)
-        said = _walk(student, levels, embedding, owner, prompts, lead)
+        said = _walk(student, levels, embedding, owner, prompts, lead if led else None)
     losses = {name: _share_missed(said[name], lead[name]) for name in said}
     if prompts.masks is None:
-        del losses["dense"]
-    return losses
+        losses["dense"] = losses["dense"] * 0.02  # one vector for all: it has no variance
+    return losses, said["masks"]
 
 
 def _share_missed(said: Tensor, wanted: Tensor) -> Tensor:
@@ -50,7 +60,7 @@ def _share_missed(said: Tensor, wanted: Tensor) -> Tensor:
         # Mask logits: far from the edge their size means nothing.
         said, wanted = said.float().clamp(-16, 16), wanted.clamp(-16, 16)
     spread = (wanted - wanted.mean()).pow(2).mean()
-    return (said.float() - wanted).pow(2).mean() / (spread + 1e-4)
+    return (said.float() - wanted).pow(2).mean() / (spread + 0.01)
 
 
 def _walk(

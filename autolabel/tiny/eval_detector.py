@@ -63,9 +63,7 @@ def detect(
     owner = torch.cumsum(ends, 0)
     owner[ends | (inputs["input_ids"][0] == processor.tokenizer.cls_token_id)] = -1
     chance = outputs.logits[..., : len(owner)].sigmoid()
-    scores = torch.stack(
-        [chance[..., owner == k].mean(-1) for k in range(len(prompts))], -1
-    )
+    scores = torch.stack([chance[..., owner == k].mean(-1) for k in range(len(prompts))], -1)
     height, width, _ = images[0].shape
     return [
         _best(score, boxes, height, width)
@@ -108,7 +106,9 @@ def measure(scenes: Sequence[Scene], found: Sequence[Detections]) -> dict[str, f
 def _as_coco(
     scenes: Sequence[Scene], found: Sequence[Detections]
 ) -> tuple[dict[str, object], list[dict[str, object]]]:
-    images, annotations, rows = [], [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = []
     for number, (scene, detections) in enumerate(zip(scenes, found, strict=True)):
         height, width, _ = scene.image.shape
         images.append({"id": number, "width": width, "height": height})
@@ -127,15 +127,19 @@ def _as_coco(
         for (x1, y1, x2, y2), score, label in zip(
             detections.boxes.tolist(), detections.scores, detections.labels, strict=True
         ):
-            row = {"image_id": number, "category_id": int(label), "score": float(score)}
-            rows.append(row | {"bbox": [x1, y1, x2 - x1, y2 - y1]})
+            row: dict[str, object] = {"image_id": number, "category_id": int(label)}
+            row["score"], row["bbox"] = float(score), [x1, y1, x2 - x1, y2 - y1]
+            rows.append(row)
     categories = [{"id": k, "name": name} for k, name in enumerate(CLASSES)]
-    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}, rows
+    truth: dict[str, object] = {"info": {}, "images": images, "annotations": annotations}
+    truth["categories"] = categories
+    return truth, rows
 
 
 def _sureness(scenes: Sequence[Scene], found: Sequence[Detections]) -> tuple[float, float]:
     """Gives the 95th percentile of absent prompts' best scores, the 10th of present ones'."""
-    absent, present = [], []
+    absent: list[float] = []
+    present: list[float] = []
     for scene, detections in zip(scenes, found, strict=True):
         there = {CLASSES.index(thing.name) for thing in scene.objects}
         for label in range(len(CLASSES)):
@@ -167,9 +171,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    figures = evaluate(
-        options.weights, count=options.count, seed=options.seed, hard=options.hard
-    )
+    figures = evaluate(options.weights, count=options.count, seed=options.seed, hard=options.hard)
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 
 

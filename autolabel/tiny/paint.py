@@ -107,7 +107,7 @@ def _turned(pose: Pose, x: Plane, y: Plane) -> Plane:
     """Gives the distance at window coordinates, in units of the radius."""
     cos = np.float32(math.cos(pose.angle) / pose.radius)
     sin = np.float32(math.sin(pose.angle) / pose.radius)
-    return DISTANCES[pose.shape](cos * x + sin * y, cos * y - sin * x)
+    return np.asarray(DISTANCES[pose.shape](cos * x + sin * y, cos * y - sin * x), np.float32)
 
 
 def _shadow(distance: Plane, radius: float, angle: float, drop: float) -> Plane:
@@ -115,8 +115,8 @@ def _shadow(distance: Plane, radius: float, angle: float, drop: float) -> Plane:
     soft = np.clip(0.5 - distance * np.float32(radius / (2 * drop)), 0, 1)
     soft = soft * soft * (3 - 2 * soft)
     dy, dx = round(drop * math.sin(angle)), round(drop * math.cos(angle))
-    moved = np.zeros_like(soft)
     h, w = soft.shape
+    moved = np.zeros((h, w), np.float32)
     if abs(dy) < h and abs(dx) < w:
         moved[max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = soft[
             max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)

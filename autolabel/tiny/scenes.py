@@ -7,6 +7,7 @@ are painted and not listed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ def make_scene(seed: int, *, height: int = 256, width: int = 256, hard: bool = F
     poses, genuine = _composition(rng, height, width, hard)
     sprites = [sprite_of(pose, light, height, width) for pose in poses]
     masks, kept = _visible(sprites, height, width, _LEAST_SHARE_PICTURE)
-    objects, distractors = [], []
+    objects: list[SceneObject] = []
+    distractors: list[SceneObject] = []
     for index, (pose, sprite) in enumerate(zip(poses, sprites, strict=True)):
         if sprite is None or not kept[index]:
             continue
@@ -285,7 +287,7 @@ def _play(
 ) -> Iterator[Scene]:
     bounds = [round(frames * k / (cuts + 1)) for k in range(cuts + 2)]
     first_track = 0
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         shot = _shot(rng, stop - start, height, width, hard, twins, first_track)
         first_track += shot.genuine
         for time in range(stop - start):
@@ -297,9 +299,7 @@ def _frame(shot: _Shot, time: int, rng: np.random.Generator, height: int, width:
     dx, dy = shot.camera_x.at(time), shot.camera_y.at(time)
     canvas = _stage_window(shot.stage, dx, dy, height, width)
     moved = (actor.at(time) for actor in shot.actors)
-    poses = [
-        Pose(p.shape, p.colour, p.x - dx, p.y - dy, p.radius, p.angle, p.tint) for p in moved
-    ]
+    poses = [Pose(p.shape, p.colour, p.x - dx, p.y - dy, p.radius, p.angle, p.tint) for p in moved]
     sprites = [sprite_of(pose, shot.light, height, width) for pose in poses]
     masks, seen = _visible(sprites, height, width, _LEAST_SHARE_CLIP, drop=False)
     objects = []

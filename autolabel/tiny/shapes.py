@@ -61,15 +61,14 @@ def _star(x: Plane, y: Plane) -> Plane:
     """Gives the distance to a five-pointed star (Quilez, sdStar5), slightly fat."""
     k1x, k1y = 0.809016994375, -0.587785252292
     px, py = np.abs(x), -y
-    turn = 2 * np.maximum(k1x * px + k1y * py, 0)
-    px, py = px - turn * k1x, py - turn * k1y
-    turn = 2 * np.maximum(-k1x * px + k1y * py, 0)
-    px, py = px + turn * k1x, py - turn * k1y
-    px, py = np.abs(px), py - 0.98
+    over = 2 * np.maximum(k1x * px + k1y * py, 0)
+    qx, qy = px - over * k1x, py - over * k1y
+    over = 2 * np.maximum(-k1x * qx + k1y * qy, 0)
+    ux, uy = np.abs(qx + over * k1x), qy - over * k1y - 0.98
     bx, by = 0.46 * -k1y, 0.46 * k1x - 1
-    along = np.clip((px * bx + py * by) / (bx * bx + by * by), 0, 0.98)
-    side = np.sign(py * bx - px * by)
-    return np.asarray(np.hypot(px - bx * along, py - by * along) * side, np.float32)
+    along = np.clip((ux * bx + uy * by) / (bx * bx + by * by), 0, 0.98)
+    side = np.sign(uy * bx - ux * by)
+    return np.asarray(np.hypot(ux - bx * along, uy - by * along) * side, np.float32)
 
 
 def _heart(x: Plane, y: Plane) -> Plane:

@@ -10,6 +10,7 @@ COMMANDS = {
     "detector": "autolabel.tiny.train_detector:main",
     "segmenter": "autolabel.tiny.train_segmenter:main",
     "tracker": "autolabel.tiny.train_tracker:main",
+    "eval-detector": "autolabel.tiny.eval_detector:main",
     "eval-segmenter": "autolabel.tiny.segmenter_eval:eval_segmenter",
     "eval-tracker": "autolabel.tiny.segmenter_eval:eval_tracker",
 }

@@ -87,8 +87,15 @@ def train_decoder(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher, DEFAULT_CONFIG)
     freeze(teacher)
     freeze(student.image_encoder)
-    own = [*student.sam_prompt_encoder.parameters(), *student.sam_mask_decoder.parameters()]
-    groups: list[dict[str, object]] = [{"params": own, "lr": 1e-3}]
+    if args.start:
+        load_weights(student, args.start)
+    heads = nn.ModuleList([student.sam_prompt_encoder, student.sam_mask_decoder])
+    tokens = [m.weight for m in heads.modules() if isinstance(m, nn.Embedding)]
+    own = [p for p in heads.parameters() if all(p is not t for t in tokens)]
+    groups: list[dict[str, object]] = [
+        {"params": own, "lr": 1e-3},
+        {"params": tokens, "lr": 5e-3},  # they start large: far to go
+    ]
     loop = Loop(args.work, "decoder", student, groups, args.minutes or 20.0, args.seed)
     pool = Pool(training_scene, FIRST_SEED + 200_000 + loop.step * 8, 1500, 6)
 
@@ -98,9 +105,18 @@ def train_decoder(args: argparse.Namespace) -> None:
         prompts = make_prompts(batch.masks, kind, rng)
         with torch.no_grad():
             levels = student.image_encoder(batch.images)["backbone_fpn"]
-        losses = distill.layer_losses(teacher, student, levels, batch.owner, prompts)
-        figures = {name: float(value.detach()) for name, value in losses.items()}
-        return torch.stack(list(losses.values())).sum(), figures
+        led = rng.random() > args.alone + (0.9 - args.alone) * loop.progress
+        losses, masks = distill.layer_losses(
+            teacher, student, levels, batch.owner, prompts, led=led
+        )
+        loss = torch.stack(list(losses.values())).sum()
+        figures = {f"{'led' if led else 'alone'} layers": float(loss.detach())}
+        figures |= {n: float(v.detach()) for n, v in losses.items() if not led and "+" not in n}
+        if led:
+            return loss, figures
+        answer = Decoded(masks, masks, masks)
+        truth, seen = _image_loss(answer, batch, kind, whole=False)
+        return loss + truth, figures | seen
 
     loop.run(one_step)
 
@@ -112,7 +128,7 @@ def tune(args: argparse.Namespace) -> None:
     heads = [*student.sam_prompt_encoder.parameters(), *student.sam_mask_decoder.parameters()]
     encoder = [*student.image_encoder.parameters(), student.no_mem_embed]
     groups: list[dict[str, object]] = [
-        {"params": heads, "lr": args.lr},
+        {"params": heads, "lr": 0.3 * args.lr},  # they forget at the rate that the encoder needs
         {"params": encoder, "lr": args.lr},
     ]
     loop = Loop(args.work, "tune", student, groups, args.minutes or 20.0, args.seed)
@@ -175,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to begin the decoder stage with")
+    parser.add_argument("--alone", type=float, default=0.0, help="share of steps not led, at first")
     parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the last stage")
     return parser
 

@@ -16,6 +16,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
+from autolabel.track.sam2_attention import SharedAttention, fits
 from autolabel.track.sam2_memory import Recall
 from autolabel.types import Masks
 
@@ -113,6 +114,12 @@ class Sam2Forward:
         self.model = model
         self.binarize_prompted = binarize_prompted
         self.dtype = dtype
+        on_cpu = next(model.parameters()).device.type == "cpu" and dtype == torch.float32
+        self._shared = (
+            SharedAttention(model.memory_attention)
+            if on_cpu and fits(model.memory_attention)
+            else None
+        )
 
     def attend(self, frame: FrameFeatures, recalls: list[Recall], max_pointers: int) -> Tensor:
         """(B, C, h, w): the frame's features in the light of each object's memory.
@@ -124,12 +131,17 @@ class Sam2Forward:
         """
         batch = len(recalls)
         memory, position = self._spatial(recalls)
+        memory = memory.to(position.dtype)
         pointer_tokens = 0
         if recalls[0].pointers:
             pointers, ages = self._pointers(recalls, max_pointers)
             pointer_tokens = pointers.shape[1]
             memory = torch.cat([memory, pointers], dim=1)
             position = torch.cat([position, ages], dim=1)
+        if self._shared is not None:
+            return frame.as_map(
+                self._shared(frame.top, frame.top_position, memory, position, pointer_tokens)
+            )
         attended = self.model.memory_attention(
             curr=frame.top.expand(-1, batch, -1),
             curr_pos=frame.top_position.expand(-1, batch, -1),

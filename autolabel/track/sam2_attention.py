@@ -1,0 +1,139 @@
+"""SAM 2's memory attention for many objects in one frame, with what they share done once.
+
+``MemoryAttention.forward`` (sam2 1.1.0) treats every object as a picture of its own. Written
+out, two thirds of that work remains, and the result is the same up to rounding:
+
+- the first layer's self-attention and queries come from the frame alone: once, not per object;
+- values are a linear map of the 64-wide memory, and attention weights sum to one, so the map
+  can follow the weighted sum instead of preceding it: ``softmax(q k) (m Wv + b) Wo =
+  (softmax(q k) m) Wv Wo + b Wo``. The weighted sum is 64 wide instead of 256, and nothing
+  is projected for the thousands of memory tokens.
+
+Used on CPUs, where arithmetic is what costs; on a GPU fused attention kernels are faster.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.sam.transformer import RoPEAttention
+from torch import Tensor
+
+_SCORES = 1 << 19
+"""Attention weights held at a time (2 MB of float32: they stay in a core's cache)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueMap:
+    """The value and output projections of one cross-attention as one linear map."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, attention: RoPEAttention) -> _ValueMap:
+        out, value = attention.out_proj, attention.v_proj
+        return cls(out.weight @ value.weight, out.weight @ value.bias + out.bias)
+
+
+def fits(attention: MemoryAttention) -> bool:
+    """Whether ``SharedAttention`` computes what this module does (all released SAM 2 do)."""
+    return (
+        attention.batch_first
+        and attention.pos_enc_at_input
+        and all(
+            isinstance(layer.cross_attn_image, RoPEAttention)
+            and layer.cross_attn_image.num_heads == 1
+            and layer.cross_attn_image.rope_k_repeat
+            and layer.pos_enc_at_cross_attn_keys
+            and not layer.pos_enc_at_cross_attn_queries
+            for layer in attention.layers
+        )
+    )
+
+
+class SharedAttention:
+    """Memory attention of one frame to the memories of many objects.
+
+    Args:
+        attention: The model's module, for which ``fits`` holds, in eval mode, float32.
+    """
+
+    def __init__(self, attention: MemoryAttention) -> None:
+        self.attention = attention
+        with torch.no_grad():
+            self._values = [_ValueMap.of(layer.cross_attn_image) for layer in attention.layers]
+
+    def __call__(
+        self, top: Tensor, position: Tensor, memory: Tensor, where: Tensor, pointers: int
+    ) -> Tensor:
+        """(h * w, B, C): the frame's features in the light of each object's memory.
+
+        Args:
+            top: (h * w, 1, C) features.
+            position: (h * w, 1, C), their position encoding.
+            memory: (B, L, C_mem).
+            where: (B, L, C_mem), the position encoding of the memories.
+            pointers: How many tokens at the end are pointers, which have no place in the image.
+        """
+        frame_position = position.transpose(0, 1)
+        output = top.transpose(0, 1) + 0.1 * frame_position
+        keys = memory + where
+        for layer, values in zip(self.attention.layers, self._values, strict=True):
+            output = layer._forward_sa(output, frame_position)
+            output = output + self._cross(layer, values, output, memory, keys, pointers)
+            hidden = layer.activation(layer.linear1(layer.norm3(output)))
+            output = output + layer.linear2(hidden)
+        return self.attention.norm(output).transpose(0, 1)
+
+    def _cross(
+        self,
+        layer: MemoryAttentionLayer,
+        values: _ValueMap,
+        output: Tensor,
+        memory: Tensor,
+        keys: Tensor,
+        pointers: int,
+    ) -> Tensor:
+        """(B, N, C): what the objects' memories add to the frame's tokens (1 or B, N, C)."""
+        attention = layer.cross_attn_image
+        query = attention.q_proj(layer.norm2(output))
+        turns = _rotations(attention, query)
+        query = _rotate(query, turns, 0) / math.sqrt(query.shape[-1])
+        sums = []
+        for i in range(len(memory)):
+            key = _rotate(attention.k_proj(keys[i : i + 1]), turns, pointers)[0]
+            sums.append(_weighted(query[i if len(query) > 1 else 0], key, memory[i]))
+        return F.linear(torch.stack(sums), values.weight, values.bias)
+
+
+def _weighted(query: Tensor, key: Tensor, memory: Tensor) -> Tensor:
+    """(N, C_mem): softmax(query key) memory, some queries at a time."""
+    rows = max(128, _SCORES // len(key))
+    parts = [
+        torch.softmax(query[start : start + rows] @ key.T, dim=-1) @ memory
+        for start in range(0, len(query), rows)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _rotations(attention: RoPEAttention, query: Tensor) -> Tensor:
+    """complex64 (N, C / 2): the rotation of every place of a square image."""
+    if attention.freqs_cis.shape[0] != query.shape[-2]:
+        side = math.isqrt(query.shape[-2])
+        attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
+    turns: Tensor = attention.freqs_cis.to(query.device)
+    return turns
+
+
+def _rotate(tokens: Tensor, turns: Tensor, unplaced: int) -> Tensor:
+    """Tokens (B, L, C), all but the last ``unplaced`` turned in place, image after image."""
+    pairs = torch.view_as_complex(tokens.unflatten(-1, (-1, 2)))[:, : tokens.shape[1] - unplaced]
+    # In place: ``pairs`` is a view of ``tokens``, which nobody else holds.
+    pairs = pairs.unflatten(1, (-1, len(turns)))
+    pairs *= turns
+    return tokens
