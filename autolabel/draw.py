@@ -9,19 +9,23 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import supervision as sv
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
-from supervision.detection.compact_mask import CompactMask
 
 from autolabel import masks
 from autolabel.types import Image, Instance
+
+with warnings.catch_warnings():
+    # It works without OpenCV, and says on import that it could be faster with it.
+    warnings.filterwarnings("ignore", message="OpenCV", category=UserWarning)
+    import supervision as sv
 
 MASK_OPACITY = 0.35
 SMALLEST_TEXT = 7
@@ -106,7 +110,7 @@ def _draw_masks(
         return scene
     detections = sv.Detections(xyxy=np.array(boxes, np.float32), class_id=np.array(classes))
     # Only the crops of the boxes are held: 400 masks of a large photo would be gigabytes.
-    detections.mask = CompactMask.from_coco_rle(rles, detections.xyxy, (height, width))
+    detections.mask = sv.CompactMask.from_coco_rle(rles, detections.xyxy, (height, width))
     scene = sv.MaskAnnotator(color=palette, opacity=MASK_OPACITY).annotate(scene, detections)
     outline = sv.PolygonAnnotator(color=palette, thickness=sizes.line)
     drawn: Image = outline.annotate(scene, detections)

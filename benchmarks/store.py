@@ -19,13 +19,23 @@ from pathlib import Path
 
 import numpy as np
 
+from autolabel import masks
+from autolabel.formats import export
 from autolabel.store import Project, Result
 from autolabel.types import RLE, Candidates, Instance, MediaRecord, Proposals
 
 OBJECTS, PROMPTS, BATCH = 10, 12, 16
 HEIGHT, WIDTH = 1080, 1920
-COUNTS = "PPYo1" + "1O001N2O0O1O1O2N" * 18
-"""As long as the run lengths of a real mask of SAM 2 on a photo (about 300 characters)."""
+
+
+def blob(size: int) -> RLE:
+    """Return a wavy disc of about 300 characters, as SAM 2 draws an object on a photo."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    angle = np.arctan2(y - 500, x - 900)
+    return masks.encode(np.hypot(y - 500, x - 900) < size + size / 9 * np.sin(9 * angle))
+
+
+MASKS = tuple(blob(60 + 4 * i) for i in range(OBJECTS))
 
 
 def picture(number: int) -> Result:
@@ -34,8 +44,7 @@ def picture(number: int) -> Result:
     boxes = np.concatenate([corner, corner + 50], axis=1)
     scores = rng.uniform(0.01, 1, (OBJECTS, PROMPTS)).astype(np.float32)
     scores[scores < 0.5] = 0
-    masks = tuple(RLE(HEIGHT, WIDTH, f"{COUNTS}{number}{i}") for i in range(OBJECTS))
-    found = Candidates(HEIGHT, WIDTH, Proposals(boxes, scores), masks, (0.875,) * OBJECTS)
+    found = Candidates(HEIGHT, WIDTH, Proposals(boxes, scores), MASKS, (0.875,) * OBJECTS)
     name = f"folder_{number % 100:03d}/picture_{number:07d}.jpg"
     media = MediaRecord(name, f"/data/{name}", "image", f"{number:064x}", HEIGHT, WIDTH)
     return Result(
@@ -99,6 +108,8 @@ def main(pictures: int) -> None:
             )
         with timed("labelled (all, in name order)", pictures):
             assert sum(len(list(found)) for _, found in project.labelled()) == OBJECTS * pictures
+        with timed("export coco", pictures):
+            export(project, "coco", Path(folder) / "coco")
         with timed("stats", pictures):
             project.stats()
         with timed("reselect (a trivial selection)", pictures):
@@ -107,7 +118,7 @@ def main(pictures: int) -> None:
             f"peak memory: {early:.0f} MiB after {pictures // 10:,} pictures, {after_commit:.0f} "
             f"after {pictures:,} were committed, {peak():.0f} after all of the above"
         )
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+        size = sum(file.stat().st_size for file in Path(folder).glob("labels.db*"))
         print(f"disk: {size / pictures / 1024:.1f} KiB a picture")
 
 

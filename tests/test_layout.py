@@ -67,7 +67,7 @@ def test_nothing_below_the_command_line_imports_it_or_prints() -> None:
     guilty = []
     for path in sources():
         place = path.relative_to(PACKAGE)
-        if place.parts[0] in ("cli", "tiny"):
+        if place.parts[0] in ("cli", "tiny", "__main__.py"):
             continue
         called = {
             node.func.id

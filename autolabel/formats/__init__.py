@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from autolabel.errors import UsageError
-from autolabel.formats.base import ExportOptions, LabelSource, Tally, Writer
+from autolabel.formats.base import ExportOptions, LabelSource, Tally
 from autolabel.formats.folder import complete_folder
+from autolabel.formats.selection import Selected, Selection
+from autolabel.formats.split import FolderPerPart, SplitRequest
 
-__all__ = ["FORMATS", "ExportReport", "Format", "export"]
+__all__ = [
+    "FORMATS",
+    "ExportReport",
+    "Format",
+    "Selection",
+    "SplitRequest",
+    "export",
+    "load_reader",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +35,91 @@ class Format:
     Attributes:
         target: Where its writer is, "module:Class"; loaded when asked for.
         fidelity: What it keeps and what it can't, in one line.
-        options: The names of the options that it heeds.
+        options: The names of the options that it heeds; "splitter" says that it has its own
+            layout for parts, where others get a folder a part.
+        reader: Where its reader is, or "" if it is only written.
     """
 
     target: str
     fidelity: str
     options: frozenset[str] = frozenset()
+    reader: str = ""
 
+
+_HERE = "autolabel.formats"
+_IMAGES = frozenset({"images"})
 
 FORMATS: dict[str, Format] = {
     "coco": Format(
-        "autolabel.formats.coco:CocoWriter",
+        f"{_HERE}.coco:CocoWriter",
         "keeps every pixel of every mask, holes and separate parts included, scores and track ids",
-        frozenset({"polygons", "images"}),
+        _IMAGES | {"polygons"},
+        f"{_HERE}.coco_read:CocoReader",
+    ),
+    "ytvis": Format(
+        f"{_HERE}.ytvis:YtvisWriter",
+        "videos: keeps every pixel and track; one score and class a track",
+        _IMAGES,
+        f"{_HERE}.coco_read:YtvisReader",
+    ),
+    "yolo-seg": Format(
+        f"{_HERE}.yolo:YoloWriter",
+        "one polygon a mask; holes survive exactly, separate parts are joined by a line 1 pixel "
+        "wide; no scores or track ids",
+        _IMAGES | {"splitter"},
+        f"{_HERE}.yolo_read:YoloReader",
+    ),
+    "yolo": Format(
+        f"{_HERE}.yolo:YoloBoxWriter",
+        "boxes only; no scores or track ids",
+        _IMAGES | {"splitter"},
+        f"{_HERE}.yolo_read:YoloReader",
+    ),
+    "cvat-images": Format(
+        f"{_HERE}.cvat_images:CvatImagesWriter",
+        "keeps every pixel as masks or bridged polygons; no scores or track ids",
+        _IMAGES | {"polygons", "boxes"},
+        f"{_HERE}.cvat_read:CvatImagesReader",
+    ),
+    "cvat-video": Format(
+        f"{_HERE}.cvat_video:CvatVideoWriter",
+        "videos: keeps every pixel (bridged polygons) and track id; one class a track; no scores",
+        _IMAGES | {"boxes"},
+        f"{_HERE}.cvat_read:CvatVideoReader",
+    ),
+    "voc": Format(
+        f"{_HERE}.voc:VocWriter",
+        "keeps boxes; masks of up to 254 objects a picture, where they overlap the smaller is on "
+        "top; no scores or track ids",
+        _IMAGES | {"splitter"},
+        f"{_HERE}.voc_read:VocReader",
+    ),
+    "mots": Format(
+        f"{_HERE}.png_tracks:MotsWriter",
+        "videos: every pixel of one object each, where masks overlap the smaller is on top; "
+        "tracks are renumbered (tracks.json)",
+        _IMAGES,
+    ),
+    "davis": Format(
+        f"{_HERE}.png_tracks:DavisWriter",
+        "videos: as mots, up to 255 objects a video; classes only in tracks.json",
+        _IMAGES | {"splitter"},
+    ),
+    "labelme": Format(
+        f"{_HERE}.labelme:LabelmeWriter",
+        "keeps every pixel as one bridged polygon, scores, and track ids as group_id",
+        _IMAGES | {"boxes"},
+        f"{_HERE}.labelme_read:LabelmeReader",
+    ),
+    "label-studio": Format(
+        f"{_HERE}.label_studio:LabelStudioWriter",
+        "keeps every pixel as brush strokes or bridged polygons, and scores; no track ids",
+        _IMAGES | {"polygons"},
+    ),
+    "parquet": Format(
+        f"{_HERE}.parquet:ParquetWriter",
+        "keeps every pixel of every mask, scores, track ids and who made a label",
+        _IMAGES | {"splitter"},
     ),
 }
 
@@ -62,7 +144,14 @@ class ExportReport:
 
 
 def export(
-    project: LabelSource, format_name: str, out: Path, *, overwrite: bool = False, **options: Any
+    project: LabelSource,
+    format_name: str,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    select: Selection | None = None,
+    split: SplitRequest | None = None,
+    **options: Any,
 ) -> ExportReport:
     """Write a project's labels to the folder ``out``, which appears when it is complete.
 
@@ -73,19 +162,27 @@ def export(
         format_name: A key of ``FORMATS``.
         out: The folder to make.
         overwrite: Replace an earlier export in ``out``.
+        select: Which labels and inputs to write; None for all.
+        split: How to divide the inputs; None for one part.
         **options: Fields of ``ExportOptions``.
 
     Raises:
         UsageError: If the format or an option is unknown, or ``out`` can't be replaced.
         StorageError: If the disk is full, read-only or failing.
+        MissingExtra: If the format needs a package that is not installed.
     """
     known = _find(format_name)
     chosen = _options(format_name, known, options)
-    writer = _load(known)
     tally = Tally()
+    source = Selected(project, select or Selection(), tally)
+    if split is not None:
+        chosen = replace(chosen, splitter=split.splitter(source))
+    writer = _load(known.target)
+    if chosen.splitter is not None and "splitter" not in known.options:
+        writer = FolderPerPart(lambda: _load(known.target))
     with complete_folder(out, {"format": format_name}, overwrite) as folder:
-        writer.open(folder, project.classes(), chosen, tally)
-        for media, instances in project.labelled():
+        writer.open(folder, source.classes(), chosen, tally)
+        for media, instances in source.labelled():
             writer.add(media, instances)
         writer.close()
     return ExportReport(format_name, out, tally.pictures, tally.instances, _notes(project, tally))
@@ -111,16 +208,34 @@ def _options(name: str, known: Format, given: dict[str, Any]) -> ExportOptions:
     return ExportOptions(**given)
 
 
-def _load(known: Format) -> Writer:
-    """Return a new writer of the format."""
-    module, _, name = known.target.partition(":")
-    writer: Writer = getattr(importlib.import_module(module), name)()
-    return writer
+def _load(target: str) -> Any:
+    """Return a new object of a class, "module:Class"."""
+    return _class(target)()
+
+
+def load_reader(format_name: str) -> Any:
+    """Return the class of a format's reader.
+
+    Raises:
+        UsageError: If the format is unknown or only written.
+    """
+    known = _find(format_name)
+    if not known.reader:
+        readable = ", ".join(name for name, one in FORMATS.items() if one.reader)
+        raise UsageError(f"format {format_name!r} is written only; read are {readable}")
+    return _class(known.reader)
+
+
+def _class(target: str) -> Any:
+    """Return the class that "module:Class" names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _notes(project: LabelSource, tally: Tally) -> tuple[str, ...]:
     """Return what is not in the export and why."""
     lines = [f"{count} left out: {reason}" for reason, count in sorted(tally.skipped.items())]
+    lines += [f"{count} affected: {what}" for what, count in sorted(tally.affected.items())]
     for status, why in (("failed", "could not be labelled"), ("partial", "are not finished")):
         count = sum(1 for _ in project.media(status))
         if count:

@@ -21,22 +21,38 @@ from autolabel.types import Instance, MediaRecord
 IMAGES = ("none", "link", "copy")
 
 
+class Splits(Protocol):
+    """Says which part of a split data set an input goes to (``autolabel.formats.split``)."""
+
+    names: tuple[str, ...]
+
+    def part(self, media: MediaRecord) -> str:
+        """Return one of ``names``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What a user may choose; a format says in the registry which of these it heeds.
 
     Attributes:
         polygons: Masks as one polygon each instead of run lengths.
+        boxes: Boxes instead of masks.
         images: "none", or put the pictures beside the labels: "link" (symbolic) or "copy".
+        splitter: Says which part each input goes to; None for one part.
     """
 
     polygons: bool = False
+    boxes: bool = False
     images: str = "none"
+    splitter: Splits | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown choices."""
         if self.images not in IMAGES:
             raise UsageError(f"images: expected one of {', '.join(IMAGES)}, found {self.images!r}")
+        if self.polygons and self.boxes:
+            raise UsageError("polygons and boxes can't both be asked for")
 
 
 @dataclass(slots=True)
@@ -47,11 +63,13 @@ class Tally:
         pictures: Pictures, and frames of videos.
         instances: Labels.
         skipped: Labels or pictures left out, by reason.
+        affected: Labels or pictures that are there, but not as they were, by what happened.
     """
 
     pictures: int = 0
     instances: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    affected: Counter[str] = field(default_factory=Counter)
 
 
 class LabelSource(Protocol):

@@ -155,4 +155,6 @@ class _Tracks:
 
 def _line(shape: str, frame: int, outside: int) -> str:
     """Return one shape of a track."""
-    return f'    {shape} frame="{frame}" keyframe="1" outside="{outside}" occluded="0" z_order="0"/>\n'
+    return (
+        f'    {shape} frame="{frame}" keyframe="1" outside="{outside}" occluded="0" z_order="0"/>\n'
+    )

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from autolabel.formats.voc import save_indexed
 from autolabel.types import RLE, Instance, MediaRecord
 
 FILE = "tracks.json"
+Numbers: TypeAlias = dict[tuple[int, int | None, int], tuple[int, str]]
+"""(group, track, spare number of a label without track) -> its number and class."""
 
 
 class PngTracksWriter:
@@ -38,6 +41,7 @@ class PngTracksWriter:
     digits = 5
     masks = "Annotations/Full-Resolution"
     pictures = "JPEGImages/Full-Resolution"
+    lists = "ImageSets/2017"
 
     def open(
         self, out: Path, classes: Sequence[tuple[str, str]], options: ExportOptions, tally: Tally
@@ -59,7 +63,7 @@ class PngTracksWriter:
         if self._options.splitter:
             self._part = self._options.splitter.part(media)
         name = str(PurePosixPath(self._names.claim(media.name)).with_suffix(""))
-        numbers: dict[tuple[int, int | None, int], int] = {}
+        numbers: Numbers = {}
         for index, found in _every_frame(media, instances):
             values = [(self._number(one, numbers), one.mask) for one in found]
             self._frame(media, name, index, [(v, mask) for v, mask in values if v and mask])
@@ -96,7 +100,7 @@ class PngTracksWriter:
         file = f"{name}/{index:0{self.digits}d}{suffix}"
         self._placer.place(Picture(file, media, index))
 
-    def _number(self, one: Instance, numbers: dict[tuple[int, int | None, int], int]) -> int:
+    def _number(self, one: Instance, numbers: Numbers) -> int:
         """Return a label's value in the PNG; 0 where it has none."""
         if one.mask is None:
             self._tally.skipped["labels without a mask"] += 1
@@ -106,8 +110,8 @@ class PngTracksWriter:
         key = (self._group(one), one.track_id, spare)
         if key not in numbers:
             used = sum(other[0] == key[0] for other in numbers)
-            numbers[key] = used + 1
-        value = self._value(one, numbers[key])
+            numbers[key] = used + 1, self._classes[one.class_id][0]
+        value = self._value(one, numbers[key][0])
         if not value:
             self._tally.skipped[f"labels beyond the {self.limit} objects that a PNG holds"] += 1
         return value
@@ -124,13 +128,18 @@ class PngTracksWriter:
         """Write a PNG with a colour table."""
         save_indexed(path, pixels.astype(np.uint8))
 
-    def _describe(self, name: str, numbers: dict[tuple[int, int | None, int], int]) -> None:
+    def _describe(self, name: str, numbers: Numbers) -> None:
         """Write which number is which track."""
-        tracks = [[number, track, group] for (group, track, _), number in numbers.items()]
+        tracks = [
+            {"number": number, "track_id": track, "class": label}
+            for (_, track, _), (number, label) in numbers.items()
+        ]
         self._videos += 1
-        entry = f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(tracks)}"
+        entry = f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(tracks, ensure_ascii=False)}"
         self._file.write(("\n" if self._videos == 1 else ",\n") + entry)
-        path = self._out / "ImageSets" / "2017" / f"{self._part}.txt"
+        if not self.lists:
+            return
+        path = self._out / self.lists / f"{self._part}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(name + "\n")
@@ -147,6 +156,7 @@ class MotsWriter(PngTracksWriter):
     digits = 6
     masks = "instances"
     pictures = "images"
+    lists = ""
 
     def close(self) -> None:
         """Write the classes."""

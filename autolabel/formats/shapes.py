@@ -79,7 +79,9 @@ def number(value: float, digits: int = 2) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def stack(found: Iterable[tuple[int, RLE]], height: int, width: int) -> tuple[NDArray[np.uint16], set[int]]:
+def stack(
+    found: Iterable[tuple[int, RLE]], height: int, width: int
+) -> tuple[NDArray[np.uint16], set[int]]:
     """Return objects drawn over each other, uint16 (H, W), and which of them lost pixels.
 
     Larger objects are drawn first, so that a small one on a large one stays whole.

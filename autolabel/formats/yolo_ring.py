@@ -170,8 +170,8 @@ def _walk(begins: list[int], owner: list[int], hangs: dict[int, list[int]]) -> l
 
 def _corners(walk: Pixels) -> Pixels:
     """Return a closed walk without repeated points and points on the way straight on."""
-    if len(walk) > 1:
-        walk = walk[(walk != np.roll(walk, 1, axis=0)).any(axis=1)]
+    moved = (walk != np.roll(walk, 1, axis=0)).any(axis=1)
+    walk = walk[moved] if moved.any() else walk[:1]
     if len(walk) < 3:
         return walk
     way = walk - np.roll(walk, 1, axis=0)
@@ -229,7 +229,9 @@ def _lines(walk: Pixels) -> Pixels:
     begin = np.cumsum(counts) - counts
     along = np.arange(int(counts.sum())) - np.repeat(begin, counts)
     share = along / np.repeat(np.maximum(counts - 1, 1), counts)
-    return np.rint(np.repeat(walk, counts, axis=0) + np.repeat(way, counts, axis=0) * share[:, None]).astype(np.int64)
+    return np.rint(
+        np.repeat(walk, counts, axis=0) + np.repeat(way, counts, axis=0) * share[:, None]
+    ).astype(np.int64)
 
 
 def _inside(walk: Pixels, low: Pixels, high: Pixels) -> NDArray[np.bool_]:

@@ -181,7 +181,12 @@ def _worn_logits(masks: Tensor, rng: np.random.Generator) -> Tensor:
             size = 2 * abs(width) + 1
             moved = sign * F.max_pool2d(sign * moved, size, stride=1, padding=abs(width))
         worn.append(moved)
-    return F.avg_pool2d(torch.stack(worn), 4) * 20.0 - 10.0
+    return mask_prompt(torch.stack(worn))
+
+
+def mask_prompt(masks: Tensor) -> Tensor:
+    """Masks (N, 1, S, S) of 0 and 1 as prompts: logits (N, 1, S/4, S/4) from -10 to 10."""
+    return F.avg_pool2d(masks, 4) * 20.0 - 10.0
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:

@@ -161,8 +161,8 @@ def prime_memory(model: SAM2Base, seed: int) -> None:
             layer.self_attn.out_proj.weight.mul_(0.2)
             layer.cross_attn_image.q_proj.bias.fill_(2.5)
             layer.cross_attn_image.k_proj.bias.fill_(2.5)
-            layer.cross_attn_image.v_proj.weight.mul_(2.0)
-            layer.cross_attn_image.out_proj.weight.mul_(2.0)
+            layer.cross_attn_image.v_proj.weight.mul_(1.2)
+            layer.cross_attn_image.out_proj.weight.mul_(1.2)
         model.memory_encoder.out_proj.weight.mul_(4.0)
         model.mask_downsample.weight.fill_(
             20.0 / 16

@@ -224,7 +224,9 @@ class Sam2Forward:
         )
         if model.no_obj_embed_spatial is not None:
             absent = 1 - (scores > 0).float()
-            features = features + absent[..., None, None] * model.no_obj_embed_spatial[..., None, None]
+            features = (
+                features + absent[..., None, None] * model.no_obj_embed_spatial[..., None, None]
+            )
         return features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()
 
     @cached_property

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -37,78 +36,14 @@ from autolabel.track.sam2_memory import (
     memory_from_bytes,
     memory_to_bytes,
 )
-from autolabel.types import Image, Mask, Masks, Scores
+from autolabel.track.values import Prepared, Prompt, Tracked
+from autolabel.types import Image, Masks
 
 _T = TypeVar("_T")
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _CHUNK_PIXELS = 1 << 23
 """Logits at the video's size are made for so many pixels at a time (32 MB of float32)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Where one object is in one frame: a mask, or a box and/or points, in pixels.
-
-    Attributes:
-        mask: bool (H, W), the frame's size.
-        box: x1, y1, x2, y2.
-        points: x, y of each point.
-        labels: 1 for a point on the object, 0 for one beside it; as many as points.
-    """
-
-    mask: Mask | None = None
-    box: tuple[float, float, float, float] | None = None
-    points: tuple[tuple[float, float], ...] = ()
-    labels: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check that there is something to go by, and only one kind of it."""
-        if (self.mask is None) == (self.box is None and not self.points):
-            raise UsageError("a prompt is a mask, or a box and/or points")
-        if len(self.points) != len(self.labels):
-            raise UsageError(
-                f"a prompt has one label a point: {len(self.points)} points, "
-                f"{len(self.labels)} labels"
-            )
-
-    @property
-    def kind(self) -> tuple[str, int]:
-        """Prompts of the same kind go through the model as one batch."""
-        if self.mask is not None:
-            return "mask", 0
-        return "points", len(self.points) + (2 if self.box is not None else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A frame as the model takes it; small enough to keep a window of them.
-
-    Attributes:
-        pixels: uint8 (S, S, 3) RGB, S the model's image size.
-        height: Rows of the frame itself.
-        width: Columns of the frame itself.
-    """
-
-    pixels: Image
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """Where the objects of a session are in one frame.
-
-    Attributes:
-        ids: The objects, in the order in which they joined.
-        masks: bool (N, H, W) at the frame's size; empty where an object isn't seen.
-        scores: float32 (N,), the model's belief in [0, 1] that the object is visible at
-            all (sigmoid of SAM 2's object score; 1 for models without one).
-    """
-
-    ids: tuple[int, ...]
-    masks: Masks
-    scores: Scores
 
 
 class Sam2Tracker:
@@ -157,7 +92,9 @@ class Sam2Tracker:
                 "checkpoint (such as sam2.1_hiera_tiny.pt), or label the frames as pictures."
             )
         if max_conditioning < 0 or max_conditioning == 1:
-            raise UsageError(f"max_conditioning: expected 0 or 2 and more, found {max_conditioning}")
+            raise UsageError(
+                f"max_conditioning: expected 0 or 2 and more, found {max_conditioning}"
+            )
         self.model = model.eval()
         self.device = torch.device(device)
         self.dtype = dtype
@@ -272,10 +209,7 @@ class Session:
             raise UsageError(f"add(): {len(ids)} ids for {len(prompts)} prompts, or one id twice")
         groups: dict[tuple[object, ...], list[int]] = {}
         for i, (object_id, prompt) in enumerate(zip(ids, prompts, strict=True)):
-            memory = self._objects.get(object_id)
-            # Corrections start from that object's own memory and mask: one at a time.
-            alone = i if memory is not None and memory.logits is not None else -1
-            groups.setdefault((prompt.kind, alone), []).append(i)
+            groups.setdefault((prompt.kind, *self._way(i, object_id, prompt)), []).append(i)
         found: dict[int, tuple[Tensor, Tensor]] = {}
         with self._tracker.computing():
             for members in groups.values():
@@ -307,6 +241,20 @@ class Session:
             for frames in (memory.conditioning, memory.recent)
             for held in frames.values()
         )
+
+    def _way(self, i: int, object_id: int, prompt: Prompt) -> tuple[bool, int]:
+        """Whether the object is tracked already, and what sets its prompt apart from others.
+
+        A correction by points starts from that object's own memory and mask: one at a time.
+        A mask that is taken as it is needs neither.
+        """
+        memory = self._objects.get(object_id)
+        if memory is None or memory.logits is None:
+            return False, -1
+        as_it_is = (
+            prompt.mask is not None and self._tracker.model.use_mask_input_as_output_without_sam
+        )
+        return memory.tracked, -1 if as_it_is else i
 
     def _normalise(self, pixels: Image) -> Tensor:
         """float32 (1, 3, S, S) as the predictor has it, bit for bit."""
@@ -345,17 +293,14 @@ class Session:
         forward = self._tracker.forward
         known = self._objects.get(ids[0])
         tracked = known is not None and known.tracked
+        recalled = self._recalled(ids[0]) if tracked and len(ids) == 1 else None
         if prompts[0].mask is not None:
             masks = np.stack([prompt.mask for prompt in prompts if prompt.mask is not None])
-            heads = forward.from_masks(
-                self._features, masks, self._recalled(ids[0]) if tracked else None
-            )
+            heads = forward.from_masks(self._features, masks, recalled)
         else:
             coords, labels = self._points(prompts)
             before = known.logits if known is not None else None
-            heads = forward.from_points(
-                self._features, coords, labels, self._recalled(ids[0]) if tracked else None, before
-            )
+            heads = forward.from_points(self._features, coords, labels, recalled, before)
         # As the predictor does before propagating: from the low-resolution mask.
         high_res = forward.upscale(heads.low_res)
         tokens = forward.remember(self._features, high_res, heads.scores, True)
@@ -411,9 +356,7 @@ class Session:
 
 def _split(ids: list[int], heads: Heads) -> dict[int, tuple[Tensor, Tensor]]:
     """Low-resolution logits (1, h, w) and object score of each object."""
-    return {
-        object_id: (heads.low_res[i], heads.scores[i]) for i, object_id in enumerate(ids)
-    }
+    return {object_id: (heads.low_res[i], heads.scores[i]) for i, object_id in enumerate(ids)}
 
 
 def _full_size(logits: Tensor, height: int, width: int, non_overlap: bool) -> Masks:

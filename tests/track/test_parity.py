@@ -43,7 +43,9 @@ def prompt_of(kind: str, top: int, left: int) -> Prompt:
         return Prompt(box=(left, top, left + 30, top + 20))
     if kind == "point":
         return Prompt(points=((left + 15, top + 10),), labels=(1,))
-    return Prompt(points=((left + 15, top + 10), (left, top), (left + 8, top + 5)), labels=(1, 0, 1))
+    return Prompt(
+        points=((left + 15, top + 10), (left, top), (left + 8, top + 5)), labels=(1, 0, 1)
+    )
 
 
 def prompt_predictor(model, state, frame: int, object_id: int, prompt: Prompt) -> None:

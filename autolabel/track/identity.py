@@ -1,0 +1,291 @@
+"""Who is who: which track a detection belongs to, which tracks are one object, who is gone.
+
+Pure and deterministic; it sees regions, classes and scores, never a model. A track is
+
+    tentative   found once, with a low score: the next key frame confirms or drops it
+    live        followed
+    dormant     not seen for a while; its id waits for it
+    ended       never comes back (a cut, a duplicate, dropped)
+
+An id belongs to one object for good: ids are given out once and never joined.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from autolabel.track.regions import Region, iou, likeness, share
+from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
+
+
+class Identity:
+    """The tracks of one video.
+
+    Args:
+        settings: What counts as the same object.
+        diagonal: Of the picture, in pixels.
+    """
+
+    def __init__(self, settings: IdentitySettings, diagonal: float) -> None:
+        self.settings = settings
+        self.diagonal = diagonal
+        self.tracks: dict[int, Track] = {}
+        self._next_id = 1
+        self._apart: set[tuple[int, int]] = set()
+        self._doubles: tuple[int, ...] = ()
+
+    def observe(self, position: int, seen: Mapping[int, Region]) -> tuple[int, ...]:
+        """The tracks to show in this frame, ascending; call it once a frame, in order.
+
+        Where two tracks lie on one object, one of them is not shown: of two that were seen
+        apart before, the one that came later to this place, else the younger.
+
+        Args:
+            position: Of the frame.
+            seen: Track id -> where the tracker sees it.
+        """
+        pairs = self._pairs(seen, self.settings.duplicate_iou)
+        hidden = {self._weaker(a, b) for a, b in pairs}
+        # Two tracks never seen apart are one object; the younger ends at the next key frame.
+        self._doubles = tuple(sorted({b for a, b in pairs if (a, b) not in self._apart}))
+        shown = tuple(sorted(i for i in seen if i in self.tracks and i not in hidden))
+        for i, a in enumerate(shown):
+            for b in shown[i + 1 :]:
+                if (a, b) not in self._apart and share(seen[a], seen[b]) < self.settings.apart:
+                    self._apart.add((a, b))
+        for track_id in shown:
+            self._see(position, track_id, seen[track_id])
+        for track in list(self.tracks.values()):
+            gone = position - track.last
+            if track.status == "live" and gone >= self.settings.dormant_after:
+                self.tracks[track.id] = replace(track, status="dormant")
+        return shown
+
+    def keyframe(
+        self, position: int, shown: Mapping[int, Region], found: Sequence[Found]
+    ) -> KeyframeOutcome:
+        """What the detections of a key frame mean; call it after ``observe`` of that frame.
+
+        Args:
+            position: Of the frame.
+            shown: Track id -> region of the tracks that ``observe`` said to show.
+            found: The detections.
+        """
+        ended, self._doubles = self._doubles, ()
+        self._forget(ended)
+        live = {i: region for i, region in shown.items() if i in self.tracks}
+        matched, spare = self._match(live, found)
+        free = [d for d in range(len(found)) if d not in spare and d not in matched]
+        revived = self._revive(position, live, found, free)
+        born = {d: self._next_id + n for n, d in enumerate(d for d in free if d not in revived)}
+        self._next_id += len(born)
+        for d, track_id in born.items():
+            self.tracks[track_id] = self._new(track_id, position, found[d])
+        for d, track_id in {**matched, **revived}.items():
+            self._see(position, track_id, found[d].region)
+            self._vote(track_id, found[d])
+        here = {*matched.values(), *revived.values(), *born.values()}
+        dropped = self._drop_unconfirmed(here)
+        lost = self._lose(live, here)
+        return KeyframeOutcome(
+            matched=tuple(sorted(matched.items())),
+            revived=tuple(sorted(revived.items())),
+            born=tuple(sorted(born.items())),
+            dropped=dropped,
+            ended=ended,
+            lost=lost,
+        )
+
+    def park(self, position: int) -> tuple[int, ...]:
+        """Tracks that have been gone so long that the tracker can let go of them."""
+        limit = self.settings.park_after
+        away = [t for t in self.tracks.values() if not t.parked and position - t.last >= limit]
+        for track in away:
+            self.tracks[track.id] = replace(track, parked=True, status="dormant")
+        dormant = sorted(
+            (t for t in self.tracks.values() if t.status == "dormant"), key=lambda t: (t.last, t.id)
+        )
+        ended = [t.id for t in dormant[: -self.settings.dormant_limit]]
+        self._forget(ended)
+        return tuple(sorted({*(t.id for t in away), *ended}))
+
+    def carried_back(self, track_id: int, first: int) -> None:
+        """Note that a track was found to be there from position ``first`` on."""
+        track = self.tracks[track_id]
+        self.tracks[track_id] = replace(
+            track, first=min(track.first, first), since=min(track.since, first)
+        )
+
+    def end_all(self) -> tuple[Track, ...]:
+        """End every track (a cut, the end); tentative ones get the benefit of the doubt."""
+        ended = tuple(self.tracks.values())
+        self._forget([track.id for track in ended])
+        return ended
+
+    def is_tentative(self, track_id: int) -> bool:
+        """Whether the next key frame still has to confirm this track."""
+        return track_id in self.tracks and self.tracks[track_id].status == "tentative"
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return {
+            "next_id": self._next_id,
+            "apart": sorted(self._apart),
+            "tracks": [asdict(track) for track in self.tracks.values()],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take the place of the identity whose ``state()`` this is."""
+        self._next_id = state["next_id"]
+        self._apart = {(a, b) for a, b in state["apart"]}
+        self.tracks = {}
+        for fields in state["tracks"]:
+            votes = tuple((int(c), float(s)) for c, s in fields["votes"])
+            parts = {"votes": votes, "box": tuple(fields["box"]), "look": tuple(fields["look"])}
+            self.tracks[fields["id"]] = Track(**{**fields, **parts})
+
+    def _pairs(self, seen: Mapping[int, Region], least: float) -> list[tuple[int, int]]:
+        ids = sorted(i for i in seen if i in self.tracks)
+        return [
+            (a, b)
+            for i, a in enumerate(ids)
+            for b in ids[i + 1 :]
+            if iou(seen[a], seen[b]) >= least
+        ]
+
+    def _weaker(self, a: int, b: int) -> int:
+        """Which of two tracks on one object yields; ``a`` is the older."""
+        if (a, b) in self._apart and self.tracks[a].last != self.tracks[b].last:
+            # Two objects, and one of the tracks has jumped: the one that wasn't here before.
+            return a if self.tracks[a].last < self.tracks[b].last else b
+        if (a, b) in self._apart:
+            return a if self.tracks[a].since > self.tracks[b].since else b
+        return b
+
+    def _match(
+        self, live: Mapping[int, Region], found: Sequence[Found]
+    ) -> tuple[dict[int, int], set[int]]:
+        """Detection -> track, and the detections that repeat a track somebody else matched."""
+        ids = sorted(live)
+        gains: NDArray[np.float64] = np.zeros((len(found), len(ids)))
+        for d, one in enumerate(found):
+            for t, track_id in enumerate(ids):
+                penalty = self.settings.class_penalty
+                same = self.tracks[track_id].class_id == one.class_id
+                gains[d, t] = iou(one.region, live[track_id]) - (0.0 if same else penalty)
+        gains[gains < self.settings.match_iou] = 0.0
+        rows, columns = linear_sum_assignment(gains, maximize=True)
+        matched = {int(d): ids[t] for d, t in zip(rows, columns, strict=True) if gains[d, t] > 0.0}
+        spare = {d for d in range(len(found)) if d not in matched and gains[d].any()}
+        return matched, spare
+
+    def _revive(
+        self,
+        position: int,
+        live: Mapping[int, Region],
+        found: Sequence[Found],
+        free: Sequence[int],
+    ) -> dict[int, int]:
+        """Detection -> track that wasn't seen, for detections that may well be it."""
+        away = [t for t in self.tracks.values() if t.id not in live and t.last < position]
+        gains = np.zeros((len(free), len(away)))
+        for i, d in enumerate(free):
+            for j, track in enumerate(away):
+                gains[i, j] = self._returned(track, found[d])
+        rows, columns = linear_sum_assignment(gains, maximize=True)
+        return {
+            free[i]: away[j].id for i, j in zip(rows, columns, strict=True) if gains[i, j] > 0.0
+        }
+
+    def _returned(self, track: Track, one: Found) -> float:
+        """How likely a detection is a track that was gone; 0 where it can't be."""
+        rules = self.settings
+        x, y = one.region.centre
+        x1, y1, x2, y2 = track.box
+        moved = math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2) / self.diagonal
+        alike = likeness(track.look, one.look)
+        ratio = max(track.area, one.region.area) / min(track.area, one.region.area)
+        if (
+            track.class_id != one.class_id
+            or moved > rules.revive_distance
+            or alike < rules.revive_look
+            or ratio > rules.revive_size
+        ):
+            return 0.0
+        return alike + (1.0 - moved / rules.revive_distance) + 1e-6
+
+    def _new(self, track_id: int, position: int, one: Found) -> Track:
+        return Track(
+            id=track_id,
+            status="live" if one.score >= self.settings.confirm_score else "tentative",
+            votes=((one.class_id, one.score),),
+            found=1,
+            first=position,
+            last=position,
+            since=position,
+            misses=0,
+            parked=False,
+            box=one.region.box,
+            area=one.region.area,
+            look=one.look,
+        )
+
+    def _see(self, position: int, track_id: int, region: Region) -> None:
+        track = self.tracks[track_id]
+        self.tracks[track_id] = replace(
+            track,
+            status="live" if track.status == "dormant" else track.status,
+            last=position,
+            since=track.since if track.last >= position - 1 else position,
+            parked=False,
+            box=region.box,
+            area=region.area,
+        )
+
+    def _vote(self, track_id: int, one: Found) -> None:
+        track = self.tracks[track_id]
+        votes = dict(track.votes)
+        votes[one.class_id] = votes.get(one.class_id, 0.0) + one.score
+        self.tracks[track_id] = replace(
+            track,
+            status="live",
+            votes=tuple(sorted(votes.items())),
+            found=track.found + 1,
+            misses=0,
+            look=one.look,
+        )
+
+    def _drop_unconfirmed(self, here: set[int]) -> tuple[int, ...]:
+        dropped = [
+            t.id for t in self.tracks.values() if t.status == "tentative" and t.id not in here
+        ]
+        self._forget(dropped)
+        return tuple(sorted(dropped))
+
+    def _lose(self, live: Mapping[int, Region], here: set[int]) -> tuple[int, ...]:
+        lost = []
+        for track_id in sorted(set(live) - here):
+            track = self.tracks.get(track_id)
+            if track is None:
+                continue
+            misses = track.misses + 1
+            gone = 0 < self.settings.max_misses <= misses
+            status = "dormant" if gone else track.status
+            self.tracks[track_id] = replace(track, misses=misses, status=status, parked=gone)
+            if gone:
+                lost.append(track_id)
+        return tuple(lost)
+
+    def _forget(self, ids: Sequence[int]) -> None:
+        for track_id in ids:
+            del self.tracks[track_id]
+        gone = set(ids)
+        if gone:
+            self._apart = {pair for pair in self._apart if not gone.intersection(pair)}

@@ -1,0 +1,111 @@
+"""Masks cut to their boxes: cheap to keep and to compare; and what their pixels look like."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from autolabel.types import Image, Mask
+
+Look = tuple[float, ...]
+"""Shares of the pixels in each of 64 colours (4 levels each of red, green and blue)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The pixels of one mask that isn't empty.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels, exclusive end: the tight box.
+        crop: bool (y2 - y1, x2 - x1).
+        area: Number of pixels.
+    """
+
+    box: tuple[int, int, int, int]
+    crop: Mask
+    area: int
+
+    @classmethod
+    def of(cls, mask: Mask) -> Region | None:
+        """The region of a mask bool (H, W); None where it is empty."""
+        rows = np.flatnonzero(mask.any(axis=1))
+        if not len(rows):
+            return None
+        y1, y2 = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(mask[y1:y2].any(axis=0))
+        x1, x2 = int(columns[0]), int(columns[-1]) + 1
+        crop = mask[y1:y2, x1:x2].copy()
+        return cls((x1, y1, x2, y2), crop, int(crop.sum()))
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of the box, x and y."""
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+def intersection(a: Region, b: Region) -> int:
+    """Number of pixels that two regions share."""
+    x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    x2, y2 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if x1 >= x2 or y1 >= y2:
+        return 0
+    parts = [r.crop[y1 - r.box[1] : y2 - r.box[1], x1 - r.box[0] : x2 - r.box[0]] for r in (a, b)]
+    return int(np.count_nonzero(parts[0] & parts[1]))
+
+
+def iou(a: Region, b: Region) -> float:
+    """Intersection over union of two regions."""
+    shared = intersection(a, b)
+    return shared / (a.area + b.area - shared)
+
+
+def share(a: Region, b: Region) -> float:
+    """How much of the smaller of two regions lies in the other."""
+    return intersection(a, b) / min(a.area, b.area)
+
+
+def look(image: Image, region: Region) -> Look:
+    """The colours of a region's pixels in ``image``; the shares add up to 1."""
+    x1, y1, x2, y2 = region.box
+    pixels = image[y1:y2, x1:x2][region.crop] >> 6
+    bins = pixels[:, 0].astype(np.int64) * 16 + pixels[:, 1] * 4 + pixels[:, 2]
+    counts = np.bincount(bins, minlength=64)
+    return tuple(float(count) / region.area for count in counts)
+
+
+def likeness(a: Look, b: Look) -> float:
+    """How much of two looks is the same, in [0, 1] (histogram intersection)."""
+    return math.fsum(min(x, y) for x, y in zip(a, b, strict=True))
+
+
+def points_in(mask: Mask, count: int) -> tuple[tuple[float, float], ...]:
+    """Up to ``count`` points well inside a mask, the deepest first, then far from each other.
+
+    Args:
+        mask: bool (H, W).
+        count: How many; a mask of fewer pixels gives fewer.
+
+    Returns:
+        x, y of pixel centres; the same mask gives the same points.
+    """
+    region = Region.of(mask)
+    if region is None:
+        return ()
+    depth: NDArray[np.float64] = distance_transform_edt(np.pad(region.crop, 1))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth >= depth.max() / 2)
+    first = int(np.argmax(depth[rows, columns]))
+    chosen = [first]
+    nearest = np.hypot(rows - rows[first], columns - columns[first])
+    while len(chosen) < min(count, len(rows)):
+        following = int(np.argmax(nearest))
+        chosen.append(following)
+        nearest = np.minimum(
+            nearest, np.hypot(rows - rows[following], columns - columns[following])
+        )
+    x1, y1 = region.box[:2]
+    return tuple((float(columns[i] + x1), float(rows[i] + y1)) for i in chosen)

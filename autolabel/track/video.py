@@ -1,0 +1,351 @@
+"""A video's frames to labels with identities, window by window.
+
+    detect at key frames -> who is who -> propagate -> carry new objects back -> commit
+
+A window runs from one key frame to the next. Its labels are final once the key frame after it
+has been looked at: by then objects that this key frame found have been carried back through
+the window to where they appear, and detections of low score have been confirmed or dropped.
+What is held is the window's frames (at the model's size) and at most two windows of labels.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autolabel import masks as rle
+from autolabel.errors import UsageError
+from autolabel.track.cues import Cue, CueSettings, SceneCues
+from autolabel.track.identity import Identity
+from autolabel.track.regions import Region, look, points_in, share
+from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
+from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
+from autolabel.track.windows import Label, Pending, TrackSummary, WindowResult
+from autolabel.types import Frame, Image, Instance, Mask
+
+Detect = Callable[[Image], Sequence[Instance]]
+"""A picture's labels; masks where a segmenter made some, else boxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """How a video is labelled.
+
+    Attributes:
+        keyframe_every: Frames from one detection to the next.
+        prompt_type: What a new object is shown to the tracker as: "mask", "box" or "point".
+        points: How many points, for "point".
+        refresh: A key frame's detection corrects the track that it belongs to.
+        carry_back: New objects are followed backwards to where they appear.
+        carry_overlap: ... which ends where this share of them is on another object.
+        change_gap: A change of scene that is no cut brings the next key frame forward, if the
+            last one is at least so many frames ago.
+        identity: What counts as the same object.
+        cues: What counts as another scene.
+    """
+
+    keyframe_every: int = 10
+    prompt_type: str = "mask"
+    points: int = 3
+    refresh: bool = True
+    carry_back: bool = True
+    carry_overlap: float = 0.5
+    change_gap: int = 3
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    cues: CueSettings = field(default_factory=CueSettings)
+
+    def __post_init__(self) -> None:
+        """Check what can be asked for."""
+        if self.keyframe_every < 1 or self.points < 1:
+            raise UsageError(
+                f"keyframe_every and points: expected 1 or more, found {self.keyframe_every} "
+                f"and {self.points}"
+            )
+        if self.prompt_type not in ("mask", "box", "point"):
+            raise UsageError(
+                f"prompt_type: expected mask, box or point, found {self.prompt_type!r}"
+            )
+
+
+def label_video(
+    frames: Iterable[Frame],
+    detect: Detect,
+    tracker: Tracker,
+    settings: TrackSettings | None = None,
+    state: bytes | None = None,
+) -> Iterator[WindowResult]:
+    """Yields the labels of a video's frames as they become final.
+
+    Store each window together with its state: a run that dies and goes on from the last
+    stored state yields the same windows with the same ids.
+
+    Args:
+        frames: In order, read one at a time. When going on, frames before the state's
+            ``next_index`` may be there and are skipped.
+        detect: Finds objects in key frames.
+        tracker: Follows them.
+        settings: How.
+        state: Of the last window stored, or None to begin.
+
+    Raises:
+        InputError: If frames differ in size.
+        ValueError: If the state is of another version.
+    """
+    labeler = _VideoLabeler(detect, tracker, settings or TrackSettings())
+    if state is not None:
+        labeler.load(state)
+    for frame in frames:
+        window = labeler.see(frame) if frame.index >= labeler.next_index else None
+        if window is not None:
+            yield window
+    last = labeler.finish()
+    if last is not None:
+        yield last
+
+
+class _VideoLabeler:
+    """One video on its way through detector, tracker and identity."""
+
+    def __init__(self, detect: Detect, tracker: Tracker, settings: TrackSettings) -> None:
+        self._detect = detect
+        self._tracker = tracker
+        self._settings = settings
+        self._session: Session = tracker.session()
+        self._cues = SceneCues(settings.cues)
+        self._identity = Identity(settings.identity, 1.0)
+        self._pending = Pending()
+        self._position = -1
+        self._key = 0
+        self._window: list[Prepared] = []
+        self._summaries: dict[int, TrackSummary] = {}
+        self.next_index = 0
+
+    def see(self, frame: Frame) -> WindowResult | None:
+        """Take the next frame; gives what it made final, if anything."""
+        self._position += 1
+        self.next_index = frame.index + 1
+        self._identity.diagonal = math.hypot(frame.height, frame.width)
+        cue = self._cues.see(frame.image)
+        if cue is Cue.CUT:
+            self._cut(frame)
+        self._pending.begin(self._position, frame.index)
+        prepared = self._tracker.prepare(frame.image)
+        shown = self._follow(self._session.step(prepared))
+        since = self._position - self._key
+        due = since >= self._settings.keyframe_every or self._position == 0 or cue is Cue.CUT
+        if not due and (cue is not Cue.CHANGE or since < self._settings.change_gap):
+            self._window.append(prepared)
+            return None
+        self._keyframe(frame, prepared, shown)
+        self._key = self._position
+        self._window = [prepared]
+        self._pending.keys.append(self._position)
+        unsettled = [i for i in self._identity.tracks if self._identity.is_tentative(i)]
+        return self._commit(self._pending.final_before(self._position, unsettled))
+
+    def finish(self) -> WindowResult | None:
+        """The video is over: gives what wasn't final yet."""
+        self._end_tracks()
+        return self._commit(self._position + 1)
+
+    def _cut(self, frame: Frame) -> None:
+        """Another scene: nobody in it is known."""
+        self._end_tracks()
+        self._session = self._tracker.session()
+        self._window = []
+        self._pending.cuts.append(frame.index)
+
+    def _end_tracks(self) -> None:
+        for track in self._identity.end_all():
+            self._summarise(track)
+
+    def _follow(self, tracked: Tracked) -> dict[int, Region]:
+        """Label the objects that are seen in this frame; gives where they are."""
+        regions: dict[int, Region] = {}
+        scores: dict[int, float] = {}
+        for track_id, mask, score in zip(tracked.ids, tracked.masks, tracked.scores, strict=True):
+            region = Region.of(mask) if score > 0.5 else None
+            if region is not None:
+                regions[track_id], scores[track_id] = region, float(score)
+        shown = self._identity.observe(self._position, regions)
+        where = {i: mask for i, mask in zip(tracked.ids, tracked.masks, strict=True) if i in shown}
+        for track_id in shown:
+            self._put(self._position, track_id, where[track_id], scores[track_id])
+        return {track_id: regions[track_id] for track_id in shown}
+
+    def _put(
+        self, position: int, track_id: int, mask: Mask, seen: float, found: Instance | None = None
+    ) -> None:
+        region = Region.of(mask)
+        if region is None:
+            return
+        box = tuple(float(v) for v in region.box)
+        label = Label(rle.encode(mask), (box[0], box[1], box[2], box[3]), seen, found)
+        self._pending.labels[position][track_id] = label
+
+    def _keyframe(self, frame: Frame, prepared: Prepared, shown: dict[int, Region]) -> None:
+        """Detect, decide who is who, show the tracker what is new, and carry it back."""
+        instances, masks, found = self._detections(frame.image)
+        outcome = self._identity.keyframe(self._position, shown, found)
+        self._let_go(outcome)
+        fresh = [*outcome.revived, *outcome.born]
+        self._session.remove([i for _, i in fresh])
+        again = []
+        for d, track_id in outcome.matched:
+            if self._settings.refresh:
+                again.append((d, track_id))
+            else:
+                label = self._pending.labels[self._position][track_id]
+                mask = rle.decode(label.mask)
+                self._put(self._position, track_id, mask, label.seen, instances[d])
+        prompts = {i: self._prompt(instances[d], masks[d]) for d, i in [*again, *fresh]}
+        told = self._session.add(list(prompts), list(prompts.values()))
+        by_track = {i: instances[d] for d, i in [*again, *fresh]}
+        for track_id, mask, score in zip(told.ids, told.masks, told.scores, strict=True):
+            self._put(self._position, track_id, mask, float(score), by_track[track_id])
+        if self._settings.carry_back and fresh and self._window:
+            self._carry_back({i: prompts[i] for _, i in fresh}, prepared)
+        for track in self._identity.tracks.values():
+            self._summarise(track)
+
+    def _let_go(self, outcome: KeyframeOutcome) -> None:
+        """Stop following who is gone; unmake the labels of what was no object."""
+        self._pending.drop(outcome.dropped)
+        self._pending.labels[self._position] = {
+            i: label
+            for i, label in self._pending.labels[self._position].items()
+            if i not in outcome.ended and i not in outcome.lost
+        }
+        parked = self._identity.park(self._position)
+        self._session.remove([*outcome.dropped, *outcome.ended, *outcome.lost, *parked])
+
+    def _detections(self, image: Image) -> tuple[list[Instance], list[Mask], list[Found]]:
+        """The detections that have any pixels, their masks, and what identity sees of them."""
+        instances, masks, found = [], [], []
+        for one in self._detect(image):
+            mask = _box_mask(one, image) if one.mask is None else rle.decode(one.mask)
+            region = Region.of(mask)
+            if region is not None:
+                instances.append(one)
+                masks.append(mask)
+                score = 1.0 if one.score is None else float(one.score)
+                found.append(Found(one.class_id, score, region, look(image, region)))
+        return instances, masks, found
+
+    def _prompt(self, one: Instance, mask: Mask) -> Prompt:
+        if self._settings.prompt_type == "box" or one.mask is None:
+            return Prompt(box=one.box)
+        if self._settings.prompt_type == "mask":
+            return Prompt(mask=mask)
+        points = points_in(mask, self._settings.points)
+        return Prompt(points=points, labels=(1,) * len(points))
+
+    def _carry_back(self, prompts: dict[int, Prompt], prepared: Prepared) -> None:
+        """Follow new objects backwards through the window to where they appear."""
+        session = self._tracker.session()
+        session.step(prepared)
+        session.add(list(prompts), list(prompts.values()))
+        for position in range(self._position - 1, self._key - 1, -1):
+            tracked = session.step(self._window[position - self._key])
+            others = self._regions(position)
+            for track_id, mask, score in zip(
+                tracked.ids, tracked.masks, tracked.scores, strict=True
+            ):
+                region = Region.of(mask) if score > 0.5 else None
+                if region is None or self._is_taken(track_id, region, others):
+                    session.remove([track_id])
+                    continue
+                self._put(position, track_id, mask, float(score))
+                self._identity.carried_back(track_id, position)
+            if not session.ids:
+                break
+
+    def _regions(self, position: int) -> dict[int, Region]:
+        regions = {}
+        for track_id, label in self._pending.labels[position].items():
+            region = Region.of(rle.decode(label.mask))
+            if region is not None:
+                regions[track_id] = region
+        return regions
+
+    def _is_taken(self, track_id: int, region: Region, others: dict[int, Region]) -> bool:
+        """Whether this is another object already, or the track itself was seen here."""
+        limit = self._settings.carry_overlap
+        return track_id in others or any(share(region, o) >= limit for o in others.values())
+
+    def _summarise(self, track: Track) -> None:
+        at = self._pending.index
+        before = self._summaries.get(track.id)
+        first = at.get(track.first, before.first if before else 0)
+        last = at.get(track.last, before.last if before else 0)
+        self._summaries[track.id] = TrackSummary(track.id, track.class_id, track.score, first, last)
+
+    def _commit(self, before: int) -> WindowResult | None:
+        """Give the frames before a position, if there are any."""
+        for track in self._identity.tracks.values():
+            self._summarise(track)
+        frames = self._pending.take(before, self._summaries)
+        if not frames:
+            return None
+        cuts = tuple(c for c in self._pending.cuts if c <= frames[-1][0])
+        self._pending.cuts = [c for c in self._pending.cuts if c > frames[-1][0]]
+        here = {one.track_id for _, instances in frames for one in instances}
+        tracks = [
+            s for i, s in sorted(self._summaries.items()) if i in here or i in self._identity.tracks
+        ]
+        kept = self._pending.track_ids() | set(self._identity.tracks)
+        self._summaries = {i: s for i, s in self._summaries.items() if i in kept}
+        return WindowResult(frames, tuple(tracks), self.next_index, self.state(), cuts)
+
+    def state(self) -> bytes:
+        """Everything that going on needs, as one ``.npz`` (no pickle)."""
+        head = {
+            "version": 1,
+            "position": self._position,
+            "key": self._key,
+            "next_index": self.next_index,
+            "identity": self._identity.state(),
+            "cues": self._cues.state(),
+            "pending": self._pending.state(),
+            "summaries": [
+                [s.track_id, s.class_id, s.score, s.first, s.last] for s in self._summaries.values()
+            ],
+            "sizes": [[w.height, w.width] for w in self._window],
+        }
+        out = io.BytesIO()
+        np.savez_compressed(
+            out,
+            head=np.frombuffer(json.dumps(head).encode(), np.uint8),
+            session=np.frombuffer(self._session.state(), np.uint8),
+            window=np.stack([w.pixels for w in self._window]) if self._window else np.zeros(0),
+        )
+        return out.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Take the place of the labeler whose ``state()`` this is."""
+        with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+            head = json.loads(arrays["head"].tobytes())
+            if head["version"] != 1:
+                raise ValueError(f"video state: expected version 1, found {head['version']}")
+            self._session = self._tracker.restore(arrays["session"].tobytes())
+            pixels = arrays["window"]
+        self._position, self._key = head["position"], head["key"]
+        self.next_index = head["next_index"]
+        self._identity.load(head["identity"])
+        self._cues.load(head["cues"])
+        self._pending = Pending.of(head["pending"])
+        self._summaries = {values[0]: TrackSummary(*values) for values in head["summaries"]}
+        self._window = [Prepared(p, h, w) for p, (h, w) in zip(pixels, head["sizes"], strict=True)]
+
+
+def _box_mask(one: Instance, image: Image) -> Mask:
+    """The pixels of a detection's box."""
+    mask = np.zeros(image.shape[:2], np.bool_)
+    x1, y1, x2, y2 = one.box
+    mask[max(0, math.floor(y1)) : math.ceil(y2), max(0, math.floor(x1)) : math.ceil(x2)] = True
+    return mask
