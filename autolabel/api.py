@@ -29,6 +29,7 @@ from autolabel.store import Project
 from autolabel.types import MediaItem
 
 if TYPE_CHECKING:
+    from autolabel.formats import ExportReport
     from autolabel.rendering import RenderReport
 
 __all__ = ["RunPlan", "RunReport", "export", "make_config", "measure", "plan", "render", "run"]
@@ -173,17 +174,47 @@ def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
         return evaluate_detection(opened, found).as_dict()
 
 
-def export(project: str | Path, format_name: str, out: str | Path, **options: Any) -> Any:
+def export(
+    project: str | Path,
+    format_name: str,
+    out: str | Path,
+    *,
+    split: str | dict[str, float] | None = None,
+    seed: int = 0,
+    stratify: bool = False,
+    split_group: str = "none",
+    min_score: float = 0.0,
+    classes: Sequence[str] = (),
+    status: str = "all",
+    exclude_empty: bool = False,
+    **options: Any,
+) -> ExportReport:
     """Write a project's labels to a folder, which appears when it is complete.
 
+    Args:
+        project: The project folder.
+        format_name: See ``autolabel.formats.FORMATS``.
+        out: The folder to write.
+        split: The parts and their shares, such as "train=0.8,val=0.2".
+        seed: Another seed gives another split.
+        stratify: Give every class the same shares.
+        split_group: "folder" keeps the pictures of a folder in one part.
+        min_score: Leave out a model's labels below this score.
+        classes: Names of the classes to keep; none for all.
+        status: "all", or "accepted" for what was accepted in review.
+        exclude_empty: Leave out pictures without labels.
+        **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
+
     Raises:
-        UsageError: If the format is unknown, or ``out`` is not empty.
+        UsageError: If the format or an option is unknown, or ``out`` is not empty.
         ProjectError: If there is no project in the folder.
     """
     from autolabel import formats
 
+    select = formats.Selection(min_score, tuple(classes), status, exclude_empty)
+    parts = None if split is None else formats.SplitRequest(split, seed, stratify, split_group)
     with Project.open(Path(project), readonly=True) as opened:
-        return formats.export(opened, format_name, Path(out), **options)
+        return formats.export(opened, format_name, Path(out), select=select, split=parts, **options)
 
 
 def _ontology(given: Ontology | str | Path) -> Ontology:

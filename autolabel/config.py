@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from autolabel.errors import UsageError
 
@@ -41,6 +42,47 @@ class RunConfig:
         for name in ("batch_size", "readers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+
+
+PROMPT_TYPES = ("mask", "box", "point")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoConfig:
+    """How videos are labelled.
+
+    Attributes:
+        keyframe_every: Frames from one detection to the next.
+        prompt_type: What a new object is shown to the tracker as: "mask", "box" or "point".
+        stride: Label every stride-th frame.
+        start: First frame (int) or second (float); None: the beginning.
+        end: Where to stop, exclusive; None: the end.
+    """
+
+    keyframe_every: int = 10
+    prompt_type: str = "mask"
+    stride: int = 1
+    start: int | float | None = None
+    end: int | float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that make no sense."""
+        for name in ("keyframe_every", "stride"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if self.prompt_type not in PROMPT_TYPES:
+            raise UsageError(
+                f"prompt_type: expected {', '.join(PROMPT_TYPES)}, found {self.prompt_type!r}"
+            )
+
+    def text(self) -> str:
+        """Return it as the store keeps it: JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> VideoConfig:
+        """Return what ``text()`` was; the defaults for an empty text."""
+        return cls(**json.loads(text)) if text else cls()
 
 
 @dataclass(frozen=True, slots=True)

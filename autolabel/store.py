@@ -191,13 +191,20 @@ class Project(Reader):
             for result in results:
                 self._replace(result)
 
-    def append(self, result: Result, state: bytes | None = None) -> None:
+    def append(
+        self,
+        result: Result,
+        state: bytes | None = None,
+        track_classes: Mapping[int, int] | None = None,
+    ) -> None:
         """Add one window of a video to what is stored of it, in one transaction.
 
         Args:
             result: The window's candidates and labels, and the medium as it is now: status
                 "partial" until the last window, then "done". Seconds are added up.
             state: Where to go on after an interruption; see ``state``.
+            track_classes: The class that each track has by now, by track id: what was stored
+                of it before takes that class, except where a human has decided.
         """
         with self._transaction():
             seconds = dict(result.seconds)
@@ -208,6 +215,16 @@ class Project(Reader):
                 seconds[stage] = seconds.get(stage, 0.0) + value
             media_id = self._put_media(result, seconds, state)
             self._add_found(media_id, result)
+            self._db.executemany(
+                f"UPDATE labels SET class_id = ?1 WHERE media_id = ?2 AND track_id = ?3 "
+                f"AND class_id <> ?1 AND {rows.FROM_MODEL}",
+                [(new, media_id, track) for track, new in (track_classes or {}).items()],
+            )
+
+    def clear(self, name: str) -> None:
+        """Drop what the models said of an input; a human's labels stay."""
+        with self._transaction():
+            self._delete_model(name)
 
     def remove(self, names: Iterable[str]) -> int:
         """Forget these inputs and all that was found in them; return how many there were."""

@@ -35,11 +35,11 @@ def small_predictor(
         f"model.image_encoder.neck.backbone_channel_list=[{channels}]",
         "model.memory_attention.num_layers=2",
         "model.memory_attention.layer.dim_feedforward=512",
-        # Needs sam2's CUDA extension; without it the predictor only warns on every frame.
-        "++model.fill_hole_area=0",
         *(f"++model.{name}={str(value).lower()}" for name, value in extra.items()),
     ]
     model = build_sam2_video_predictor(config, None, device="cpu", hydra_overrides_extra=overrides)
+    # Needs sam2's CUDA extension; without it the predictor only warns on every frame.
+    model.fill_hole_area = 0
     balance(model)
     return model
 

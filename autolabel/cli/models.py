@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -19,11 +20,13 @@ def models(as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "kind", "weights", "licence", "size", "needs", "here"):
+    for title in ("name", "kind", "weights", "licence", "size", "here", "needs"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        found = row.as_dict()
-        table.add_row(*(str(found[key]) for key in found if key != "advice"))
-    Console(width=None if click.get_text_stream("stdout").isatty() else 160).print(table)
+        here = "yes" if row.here else "no"
+        cells = (row.name, row.kind, row.weights, row.licence, row.size, here, row.needs)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

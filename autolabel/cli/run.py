@@ -34,6 +34,14 @@ DEFAULT_OUT = "autolabel-out"
 )
 @click.option("--floor", type=float, help="Lowest score a candidate is kept with.  [default: 0.1]")
 @click.option("--batch-size", type=int, help="Pictures through the models together.  [default: 4]")
+@click.option(
+    "--keyframe-every", type=int, help="Videos: frames between detections.  [default: 10]"
+)
+@click.option("--prompt-type", help="Videos: show new objects as mask (default), box or point.")
+@click.option("--stride", type=int, help="Videos: label every Nth frame.  [default: 1]")
+@click.option("--start", help="Videos: first frame (120) or time (4.5s, 1:05).")
+@click.option("--end", help="Videos: where to stop, exclusive: frame or time.")
+@click.option("--frame-folders", is_flag=True, help="Folders of numbered pictures are videos.")
 @click.option("--limit", type=click.IntRange(min=1), help="Label the first N inputs only.")
 @click.option("--redo", is_flag=True, help="Drop the project's model labels and start again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -227,7 +227,9 @@ def segmentation(value: Any, height: int, width: int) -> RLE | None:
 
 def _box(value: Any) -> tuple[float, float, float, float]:
     """Return COCO's x, y, width, height as corners."""
-    x, y, across, down = (number(one, "bbox") for one in value or ())
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"bbox: found {value!r}, expected x, y, width, height, or a segmentation")
+    x, y, across, down = (number(one, "bbox") for one in value)
     return x, y, x + across, y + down
 
 

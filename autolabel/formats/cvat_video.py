@@ -78,7 +78,7 @@ class CvatVideoWriter:
         )
         with path.open("w", encoding="utf-8", newline="\n", buffering=2**16) as file:
             file.write(head(self._classes, "interpolation", more))
-            for number, key in enumerate(spool.keys()):
+            for number, key in enumerate(spool.order()):
                 label, made_by = tracks.label(key)
                 name = quoteattr(self._classes[label][0])
                 # The id is the project's own where it has one, so that an import finds it again.

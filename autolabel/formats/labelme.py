@@ -50,7 +50,7 @@ class LabelmeWriter:
     def _write(self, picture: Picture, found: list[Instance]) -> None:
         """Write one picture's file."""
         shapes = [shape for one in found if (shape := self._shape(one)) is not None]
-        data = {
+        data: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
             "shapes": shapes,

@@ -125,7 +125,7 @@ class Spool:
         self._places.setdefault(key, []).append((self._end, len(data)))
         self._end += len(data)
 
-    def keys(self) -> list[int]:
+    def order(self) -> list[int]:
         """Return the keys in order."""
         return sorted(self._places)
 

@@ -115,7 +115,7 @@ class YoloWriter:
         x1, x2 = (min(max(x, 0.0), width) / width for x in (x1, x2))
         y1, y2 = (min(max(y, 0.0), height) / height for y in (y1, y2))
         values = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
-        return "%d %.7f %.7f %.7f %.7f\n" % (one.class_id, *values)
+        return f"{one.class_id} {' '.join(f'{value:.7f}' for value in values)}\n"
 
 
 class YoloBoxWriter(YoloWriter):

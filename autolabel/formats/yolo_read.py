@@ -23,7 +23,6 @@ from autolabel.formats.reading import (
     whole,
 )
 from autolabel.formats.yolo_ring import fill_pixels
-from autolabel.types import MediaItem
 
 
 class YoloReader:
@@ -142,6 +141,3 @@ def _best(paths: list[Path], stem: str) -> Path | None:
         return count
 
     return max(paths, key=common, default=None)
-
-
-__all__ = ["MediaItem", "YoloReader"]

@@ -10,6 +10,7 @@ nothing new. (Source: ``ultralytics.data.utils.polygon2mask``, ``cv2.fillPoly``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ changes row and column at once, whichever way the diagonal goes: Ultralytics res
 1,000 points before it cuts to whole pixels."""
 _PAIRS_LIMIT = 100_000_000  # border pixels squared; beyond, bridges go from corner to corner
 
-Points = NDArray[np.float64]
-Pixels = NDArray[np.int64]
+Points: TypeAlias = NDArray[np.float64]
+Pixels: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
     if len(rings) == 1:
         walk = rings[0]
     elif sum(map(_length, rings)) ** 2 > _PAIRS_LIMIT:
-        flat = bridge([Part(ring) for ring in rings])
+        flat = bridge([Part(ring.astype(np.int32)) for ring in rings])
         walk = np.array(flat, np.int64).reshape(-1, 2)
     else:
         walk, drawn = _join([_dense(ring) for ring in rings])
@@ -94,9 +95,9 @@ def _dense(ring: Pixels) -> Pixels:
         return ring[:1]
     begin = np.cumsum(counts) - counts
     along = np.arange(int(counts.sum())) - np.repeat(begin, counts)
-    return (
-        np.repeat(ring, counts, axis=0) + np.repeat(np.sign(way), counts, axis=0) * along[:, None]
-    )
+    steps = np.repeat(np.sign(way), counts, axis=0) * along[:, None]
+    pixels: Pixels = np.repeat(ring, counts, axis=0) + steps
+    return pixels
 
 
 def _join(rings: list[Pixels]) -> tuple[Pixels, int]:
@@ -179,12 +180,13 @@ def _corners(walk: Pixels) -> Pixels:
     # Only along rows, columns and exact diagonals can a point be left out unseen.
     even = (np.abs(way).min(axis=1) == 0) | (np.abs(way[:, 0]) == np.abs(way[:, 1]))
     straight = (step == np.roll(step, -1, axis=0)).all(axis=1) & even & np.roll(even, -1)
-    return walk[~straight]
+    corners: Pixels = walk[~straight]
+    return corners
 
 
 def _place(walk: Pixels) -> Points:
     """Return the vertices inside their pixels, at least three, with an extent in x and y."""
-    points = walk + INSET
+    points: Points = walk.astype(np.float64) + INSET
     if len(points) < 3:  # a pixel or a line: there and back
         points = np.concatenate([points, points[::-1], points])[:4]
     # A box without width or height would be dropped from training.
@@ -229,9 +231,9 @@ def _lines(walk: Pixels) -> Pixels:
     begin = np.cumsum(counts) - counts
     along = np.arange(int(counts.sum())) - np.repeat(begin, counts)
     share = along / np.repeat(np.maximum(counts - 1, 1), counts)
-    return np.rint(
-        np.repeat(walk, counts, axis=0) + np.repeat(way, counts, axis=0) * share[:, None]
-    ).astype(np.int64)
+    steps = np.repeat(way, counts, axis=0) * share[:, None]
+    pixels: Pixels = np.rint(np.repeat(walk, counts, axis=0) + steps).astype(np.int64)
+    return pixels
 
 
 def _inside(walk: Pixels, low: Pixels, high: Pixels) -> NDArray[np.bool_]:

@@ -87,7 +87,7 @@ class YtvisWriter:
             key = UNTRACKED + index if one.track_id is None else one.track_id
             spool.put(key, _encode(_frame(one)))
             self._tally.instances += 1
-        for key in spool.keys():
+        for key in spool.order():
             self._tracks += 1
             track = self._track(media, [json.loads(text) for text in spool.texts(key)])
             head = {"id": self._tracks, "video_id": self._videos}

@@ -100,7 +100,7 @@ def read(
     return said
 
 
-class without_pointers:  # noqa: N801 - used as a function is
+class without_pointers:
     """A context in which the model reads no object pointers."""
 
     def __init__(self, model: SAM2Base) -> None:

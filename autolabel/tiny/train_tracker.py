@@ -9,7 +9,8 @@ mask, and whether the object is there.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
 from autolabel.tiny.loop import Loop, load_weights
+from autolabel.tiny.memory_reading import position_of, reading_loss, share_missed, wanted
 from autolabel.tiny.segmenter_config import (
     DEFAULT_CONFIG,
     WEIGHTS,
@@ -36,41 +38,82 @@ Spoken = tuple[Tensor, Tensor, Tensor]
 """What the decoder said of one frame: mask logits (N, 1, h, w), IoU (N, 1), presence (N, 1)."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What was said in each frame of a run: by the decoder, and by the memory attention."""
+
+    spoken: list[Spoken]
+    read: list[Tensor]
+
+    def clear(self) -> None:
+        """Forgets it all."""
+        self.spoken.clear()
+        self.read.clear()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains the memory for the given minutes and exports the model."""
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     model = build_model(DEFAULT_CONFIG)
-    load_weights(model, args.start or args.work / "tune.pt")
-    prime_memory(model, args.first_seed)
-    train(model, args)
-    print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
+    if args.stage != "follow":
+        load_weights(model, args.start or args.work / "tune.pt")
+        prime_memory(model, args.first_seed)
+        train_reading(model, args)
+    if args.stage != "read":
+        load_weights(model, args.work / "read.pt")
+        train_following(model, args)
+        print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
 
 
-def train(model: SAM2Base, args: argparse.Namespace) -> None:
-    """Trains memory and decoder; the encoder is frozen."""
-    loop = Loop(args.work, args.name, model, _groups(model, args.lr), args.minutes, args.seed)
-    hear = _listen(model)
-    if args.overfit:
-        pool = Pool(lambda seed: make_window(model, args.first_seed), 0, 1, 1 << 30)
-    else:
-        first = args.first_seed + loop.step
-        pool = Pool(lambda seed: make_window(model, seed), first, args.pool, args.reuse)
+def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
+    """The memory learns to read true masks of earlier frames (``memory_reading``)."""
+    memory = _groups(model, args.lr)[:1]
+    loop = Loop(args.work, "read", model, memory, args.read_minutes, args.seed)
+    draw = _drawing(model, args, loop.step)
 
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        frames = 4 if loop.progress < args.short else args.frames
-        run = None
-        while run is None:
-            windows = [pool.draw(rng) for _ in range(1 if args.overfit else args.clips)]
-            run = draw_run(windows, rng, frames, per_window=2)
-        how = "mask" if rng.random() < 0.6 else "box"
-        return run_loss(model, run, how, rng, hear)
+        return reading_loss(model, draw(rng, 5), rng)
 
     loop.run(one_step)
 
 
+def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
+    """Memory and decoder learn to follow objects on their own answers."""
+    loop = Loop(args.work, "follow", model, _groups(model, args.lr), args.minutes, args.seed)
+    draw = _drawing(model, args, 100_000 + loop.step)
+    heard = _listen(model)
+
+    def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        frames = 4 if loop.progress < args.short else args.frames
+        how = "mask" if rng.random() < 0.6 else "box"
+        return run_loss(model, draw(rng, frames), how, rng, heard)
+
+    loop.run(one_step)
+
+
+def _drawing(
+    model: SAM2Base, args: argparse.Namespace, skip: int
+) -> Callable[[np.random.Generator, int], Run]:
+    """A function that draws runs of so many frames; with ``--overfit``, of one clip."""
+    if args.overfit:
+        pool = Pool(lambda seed: make_window(model, args.first_seed), 0, 1, 1 << 30)
+    else:
+        first = args.first_seed + skip
+        pool = Pool(lambda seed: make_window(model, seed), first, args.pool, args.reuse)
+
+    def draw(rng: np.random.Generator, frames: int) -> Run:
+        while True:
+            windows = [pool.draw(rng) for _ in range(1 if args.overfit else args.clips)]
+            run = draw_run(windows, rng, frames, per_window=2)
+            if run is not None:
+                return run
+
+    return draw
+
+
 def run_loss(
-    model: SAM2Base, run: Run, how: str, rng: np.random.Generator, hear: list[Spoken]
+    model: SAM2Base, run: Run, how: str, rng: np.random.Generator, heard: Heard
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss over one run of frames, and its figures.
 
@@ -79,13 +122,13 @@ def run_loss(
         run: the objects to follow.
         how: "mask" or "box", the prompt in the first frame.
         rng: draws the prompts.
-        hear: filled by ``_listen`` with what the decoder says, before absence overwrites it.
+        heard: filled by ``_listen``.
     """
-    hear.clear()
+    heard.clear()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         follow(model, run, how, rng)
     losses, right, gone = [], [], []
-    for index, spoken in enumerate(hear):
+    for index, spoken in enumerate(heard.spoken):
         truth = run.masks[:, index]
         there = truth.flatten(1).any(1)
         each, ious = _frame_loss(spoken, truth, there)
@@ -95,9 +138,14 @@ def run_loss(
             gone.append(spoken[2].detach()[~there, 0] <= 0)
     alone, image_iou = _image_part(model, run, rng)
     values = {"j": float(torch.cat(right).mean()), "image": image_iou}
-    if len(missed := torch.cat(gone)):
-        values["said gone"] = float(missed.float().mean())
-    return torch.stack(losses).mean() + 0.5 * alone, values
+    if len(absent := torch.cat(gone)):
+        values["said gone"] = float(absent.float().mean())
+    missed = [
+        share_missed(said, *wanted(model, run, index)) for index, said in enumerate(heard.read, 1)
+    ]
+    reading = torch.stack(missed).mean()
+    values["reading"] = float(reading.detach())
+    return torch.stack(losses).mean() + 0.5 * alone + 0.5 * reading, values
 
 
 def _frame_loss(spoken: Spoken, truth: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,9 +164,7 @@ def _frame_loss(spoken: Spoken, truth: Tensor, there: Tensor) -> tuple[Tensor, T
 def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator) -> None:
     """Takes the objects of ``run`` through ``track_step`` frame by frame."""
     sizes = feature_sizes(model.image_size)
-    count = len(run.masks)
-    position = model.image_encoder.neck.position_encoding(run.features[2][0])
-    position = position.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
+    position = position_of(model, run)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     for index in range(run.masks.shape[1]):
         points = given = None
@@ -190,14 +236,22 @@ def _image_part(model: SAM2Base, run: Run, rng: np.random.Generator) -> tuple[Te
     return loss, float(real[:, 0].mean())
 
 
-def _listen(model: SAM2Base) -> list[Spoken]:
-    """A list to which every answer of the mask decoder inside ``track_step`` is added."""
-    heard: list[Spoken] = []
+def _listen(model: SAM2Base) -> Heard:
+    """What the mask decoder and the memory attention say inside ``track_step`` from now on.
 
-    def note(module: nn.Module, given: object, said: tuple[Tensor, ...]) -> None:
-        heard.append((said[0], said[1], said[3]))
+    ``track_step`` itself overwrites the masks where it takes an object for absent.
+    """
+    heard = Heard([], [])
+    side = model.image_size // 16
 
-    model.sam_mask_decoder.register_forward_hook(note)
+    def note_masks(module: nn.Module, given: object, said: tuple[Tensor, ...]) -> None:
+        heard.spoken.append((said[0], said[1], said[3]))
+
+    def note_reading(module: nn.Module, given: object, said: Tensor) -> None:
+        heard.read.append(said.permute(1, 2, 0).unflatten(2, (side, side)))
+
+    model.sam_mask_decoder.register_forward_hook(note_masks)
+    model.memory_attention.register_forward_hook(note_reading)
     return heard
 
 
@@ -217,10 +271,11 @@ def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m autolabel.tiny.train tracker")
-    parser.add_argument("--minutes", type=float, default=60.0, help="wall clock")
+    parser.add_argument("--stage", choices=("read", "follow", "all"), default="all")
+    parser.add_argument("--read-minutes", type=float, default=15.0, help="wall clock of reading")
+    parser.add_argument("--minutes", type=float, default=60.0, help="wall clock of following")
     parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
     parser.add_argument("--start", type=Path, help="checkpoint to start from (WORK/tune.pt)")
-    parser.add_argument("--name", default="tracker", help="the checkpoint's name in WORK")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the memory")
     parser.add_argument("--clips", type=int, default=3, help="clips in a step, two objects each")

@@ -88,7 +88,8 @@ class SharedAttention:
             output = output + self._cross(layer, values, output, memory, keys, pointers)
             hidden = layer.activation(layer.linear1(layer.norm3(output)))
             output = output + layer.linear2(hidden)
-        return self.attention.norm(output).transpose(0, 1)
+        normed: Tensor = self.attention.norm(output)
+        return normed.transpose(0, 1)
 
     def _cross(
         self,
@@ -132,8 +133,9 @@ def _rotations(attention: RoPEAttention, query: Tensor) -> Tensor:
 
 def _rotate(tokens: Tensor, turns: Tensor, unplaced: int) -> Tensor:
     """Tokens (B, L, C), all but the last ``unplaced`` turned in place, image after image."""
-    pairs = torch.view_as_complex(tokens.unflatten(-1, (-1, 2)))[:, : tokens.shape[1] - unplaced]
-    # In place: ``pairs`` is a view of ``tokens``, which nobody else holds.
-    pairs = pairs.unflatten(1, (-1, len(turns)))
+    batch, length, width = tokens.shape
+    pairs = torch.view_as_complex(tokens.view(batch, length, width // 2, 2))
+    # In place: the pairs are a view of the tokens, which nobody else holds.
+    pairs = pairs[:, : length - unplaced].view(batch, -1, *turns.shape)
     pairs *= turns
     return tokens

@@ -85,12 +85,13 @@ class FrameFeatures:
     @cached_property
     def for_memory(self) -> Tensor:
         """(1, C, h, w): the frame's part of its memories, the same for every object."""
-        return self._forward.model.memory_encoder.pix_feat_proj(self.as_map(self.top))
+        projected: Tensor = self._forward.model.memory_encoder.pix_feat_proj(self.as_map(self.top))
+        return projected
 
     @cached_property
     def unconditioned(self) -> Tensor:
         """(1, C, h, w): the coarsest level for an object that nothing is remembered of."""
-        return self._forward.model._prepare_memory_conditioned_features(
+        features: Tensor = self._forward.model._prepare_memory_conditioned_features(
             frame_idx=0,
             is_init_cond_frame=True,
             current_vision_feats=[self.top],
@@ -99,6 +100,7 @@ class FrameFeatures:
             output_dict={"cond_frame_outputs": {}, "non_cond_frame_outputs": {}},
             num_frames=1,
         )
+        return features
 
 
 class Sam2Forward:
@@ -219,9 +221,8 @@ class Sam2Forward:
             mask = torch.sigmoid(high_res)
         mask = mask * model.sigmoid_scale_for_mem_enc + model.sigmoid_bias_for_mem_enc
         encoder = model.memory_encoder
-        features = encoder.out_proj(
-            encoder.fuser(frame.for_memory + encoder.mask_downsampler(mask))
-        )
+        fused = encoder.fuser(frame.for_memory + encoder.mask_downsampler(mask))
+        features: Tensor = encoder.out_proj(fused)
         if model.no_obj_embed_spatial is not None:
             absent = 1 - (scores > 0).float()
             features = (
@@ -234,9 +235,9 @@ class Sam2Forward:
         """(num_maskmem, h * w, C_mem): the position encoding of a memory in each time slot."""
         model = self.model
         side = model.image_size // model.backbone_stride
-        time = model.maskmem_tpos_enc
+        time: Tensor = model.maskmem_tpos_enc
         blank = torch.zeros(1, model.mem_dim, side, side, device=time.device, dtype=self.dtype)
-        encoded = model.memory_encoder.position_encoding(blank).to(self.dtype)
+        encoded: Tensor = model.memory_encoder.position_encoding(blank).to(self.dtype)
         # Slot 0 (prompted frames) has the last encoding, the frame just before has the first.
         return encoded.flatten(2).transpose(1, 2) + time.flip(0)[:, 0]
 

@@ -163,12 +163,12 @@ def memory_to_bytes(
 ) -> bytes:
     """The memories as one ``.npz`` (no pickle): the same memories give the same bytes."""
     arrays: dict[str, Any] = {}
-    index = []
+    index: list[tuple[int, str, int, str]] = []
     for object_id, memory in objects.items():
         for kind, frames in (("c", memory.conditioning), ("r", memory.recent)):
             for frame, held in frames.items():
                 key = f"{len(index):06d}"
-                index.append([object_id, kind, frame, str(held.pointer.dtype)])
+                index.append((object_id, kind, frame, str(held.pointer.dtype)))
                 # NumPy has no bfloat16: its bits travel as int16.
                 arrays["t" + key] = held.tokens.cpu().view(torch.int16).numpy()
                 arrays["p" + key] = held.pointer.float().cpu().numpy()

@@ -93,7 +93,7 @@ class Sam2Tracker:
             )
         if max_conditioning < 0 or max_conditioning == 1:
             raise UsageError(
-                f"max_conditioning: expected 0 or 2 and more, found {max_conditioning}"
+                f"max_conditioning: expected 0 or from 2, found {max_conditioning}"
             )
         self.model = model.eval()
         self.device = torch.device(device)
@@ -207,6 +207,8 @@ class Session:
             raise UsageError("add() needs a current frame: call step() first")
         if len(ids) != len(prompts) or len(set(ids)) != len(ids):
             raise UsageError(f"add(): {len(ids)} ids for {len(prompts)} prompts, or one id twice")
+        for object_id in ids:
+            self._objects.setdefault(object_id, ObjectMemory())
         groups: dict[tuple[object, ...], list[int]] = {}
         for i, (object_id, prompt) in enumerate(zip(ids, prompts, strict=True)):
             groups.setdefault((prompt.kind, *self._way(i, object_id, prompt)), []).append(i)
@@ -248,8 +250,8 @@ class Session:
         A correction by points starts from that object's own memory and mask: one at a time.
         A mask that is taken as it is needs neither.
         """
-        memory = self._objects.get(object_id)
-        if memory is None or memory.logits is None:
+        memory = self._objects[object_id]
+        if memory.logits is None:
             return False, -1
         as_it_is = (
             prompt.mask is not None and self._tracker.model.use_mask_input_as_output_without_sam
@@ -291,21 +293,18 @@ class Session:
         """Segment prompted objects of one kind in the current frame and remember them."""
         assert self._features is not None
         forward = self._tracker.forward
-        known = self._objects.get(ids[0])
-        tracked = known is not None and known.tracked
+        known = self._objects[ids[0]]
+        tracked = known.tracked
         recalled = self._recalled(ids[0]) if tracked and len(ids) == 1 else None
         if prompts[0].mask is not None:
             masks = np.stack([prompt.mask for prompt in prompts if prompt.mask is not None])
             heads = forward.from_masks(self._features, masks, recalled)
         else:
             coords, labels = self._points(prompts)
-            before = known.logits if known is not None else None
-            heads = forward.from_points(self._features, coords, labels, recalled, before)
+            heads = forward.from_points(self._features, coords, labels, recalled, known.logits)
         # As the predictor does before propagating: from the low-resolution mask.
         high_res = forward.upscale(heads.low_res)
         tokens = forward.remember(self._features, high_res, heads.scores, True)
-        for object_id in ids:
-            self._objects.setdefault(object_id, ObjectMemory())
         conditioning = not tracked or self._tracker.corrections_condition
         self._store(ids, heads, tokens, conditioning=conditioning)
         return heads

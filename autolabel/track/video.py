@@ -42,7 +42,7 @@ class TrackSettings:
         points: How many points, for "point".
         refresh: A key frame's detection corrects the track that it belongs to.
         carry_back: New objects are followed backwards to where they appear.
-        carry_overlap: ... which ends where this share of them is on another object.
+        carry_overlap: ... which ends where this share of the smaller is on another object.
         change_gap: A change of scene that is no cut brings the next key frame forward, if the
             last one is at least so many frames ago.
         identity: What counts as the same object.
@@ -190,6 +190,8 @@ class _VideoLabeler:
 
     def _keyframe(self, frame: Frame, prepared: Prepared, shown: dict[int, Region]) -> None:
         """Detect, decide who is who, show the tracker what is new, and carry it back."""
+        for track in self._identity.tracks.values():  # some of them may end here
+            self._summarise(track)
         instances, masks, found = self._detections(frame.image)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
@@ -250,33 +252,48 @@ class _VideoLabeler:
         session = self._tracker.session()
         session.step(prepared)
         session.add(list(prompts), list(prompts.values()))
+        together = self._overlaps(self._position)
         for position in range(self._position - 1, self._key - 1, -1):
             tracked = session.step(self._window[position - self._key])
-            others = self._regions(position)
             for track_id, mask, score in zip(
                 tracked.ids, tracked.masks, tracked.scores, strict=True
             ):
-                region = Region.of(mask) if score > 0.5 else None
-                if region is None or self._is_taken(track_id, region, others):
-                    session.remove([track_id])
+                before = self._pending.labels[position].get(track_id)
+                if before is None and score > 0.5:
+                    self._put(position, track_id, mask, float(score))
+                if not self._arrived(position, track_id, before, together):
+                    self._identity.carried_back(track_id, position)
                     continue
-                self._put(position, track_id, mask, float(score))
-                self._identity.carried_back(track_id, position)
+                session.remove([track_id])
+                if before is None:
+                    self._pending.labels[position].pop(track_id, None)
             if not session.ids:
                 break
 
-    def _regions(self, position: int) -> dict[int, Region]:
-        regions = {}
-        for track_id, label in self._pending.labels[position].items():
-            region = Region.of(rle.decode(label.mask))
-            if region is not None:
-                regions[track_id] = region
-        return regions
+    def _arrived(
+        self, position: int, track_id: int, before: Label | None, together: set[tuple[int, int]]
+    ) -> bool:
+        """Whether going back with a track ends here: it isn't seen, or is known already.
 
-    def _is_taken(self, track_id: int, region: Region, others: dict[int, Region]) -> bool:
-        """Whether this is another object already, or the track itself was seen here."""
+        It also ends where it lies on another object that it isn't part of in the key frame.
+        """
+        if before is not None or track_id not in self._pending.labels[position]:
+            return True
+        on = {pair for pair in self._overlaps(position) if track_id in pair}
+        return not on <= together
+
+    def _overlaps(self, position: int) -> set[tuple[int, int]]:
+        """Pairs of tracks of which one lies on the other in a frame."""
+        labels = self._pending.labels[position]
+        regions = [(i, Region.of(rle.decode(labels[i].mask))) for i in sorted(labels)]
+        known = [(i, region) for i, region in regions if region is not None]
         limit = self._settings.carry_overlap
-        return track_id in others or any(share(region, o) >= limit for o in others.values())
+        return {
+            (i, j)
+            for n, (i, a) in enumerate(known)
+            for j, b in known[n + 1 :]
+            if share(a, b) >= limit
+        }
 
     def _summarise(self, track: Track) -> None:
         at = self._pending.index
@@ -318,7 +335,7 @@ class _VideoLabeler:
             "sizes": [[w.height, w.width] for w in self._window],
         }
         out = io.BytesIO()
-        np.savez_compressed(
+        np.savez(
             out,
             head=np.frombuffer(json.dumps(head).encode(), np.uint8),
             session=np.frombuffer(self._session.state(), np.uint8),
