@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import registry
-from autolabel.config import DEFAULT_PRESET, RunConfig
-from autolabel.inputs import list_inputs
+from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
+from autolabel.inputs import spooled
 from autolabel.labeling import Labeling, RunReport, identity, stop_asked
 from autolabel.ontology import Ontology, load_ontology
-from autolabel.planning import plan_inputs
+from autolabel.planning import planned
 from autolabel.progress import Progress, Silent
 from autolabel.store import Project
-from autolabel.types import MediaItem
 
 if TYPE_CHECKING:
     from autolabel.formats import ExportReport
@@ -68,30 +69,29 @@ class RunPlan:
 def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **options: Any) -> RunPlan:
     """Return what ``run`` with the same arguments would do; loads no model, changes nothing."""
     out = Path(options.pop("out", "autolabel-out"))
-    limit = options.pop("limit", None)
-    options.pop("redo", None)
+    limit, redo = options.pop("limit", None), options.pop("redo", False)
+    frame_folders = options.pop("frame_folders", False)
     chosen = _ontology(ontology)
-    config = make_config(**options)
-    items = _items(inputs, out, limit)
+    config, _ = make_config(**options)
     new = not (out / "labels.db").exists()
-    done: set[str] = set()
-    changes: list[str] = []
-    if not new:
-        with Project.open(out, readonly=True) as project:
-            items, done = plan_inputs(project, items)
-            changes = identity(config, chosen, None).changes(project.meta())
-    todo = [item.name for item in items if item.name not in done]
-    return RunPlan(
-        new=new,
-        classes=len(chosen.classes),
-        prompts=len(chosen.prompts),
-        grounder=config.grounder,
-        segmenter=config.segmenter,
-        total=len(items),
-        done=len(items) - len(todo),
-        first=tuple(todo[:FIRST_NAMES]),
-        changes=tuple(changes),
-    )
+    with (
+        spooled(inputs, frame_folders=frame_folders, exclude=[out]) as spool,
+        nullcontext() if new else Project.open(out, readonly=True) as project,
+        planned(spool, project, limit=limit, redo=redo) as todo,
+    ):
+        return RunPlan(
+            new=new,
+            classes=len(chosen.classes),
+            prompts=len(chosen.prompts),
+            grounder=config.grounder,
+            segmenter=config.segmenter,
+            total=todo.total,
+            done=todo.done,
+            first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
+            changes=tuple(
+                identity(config, chosen, None).changes(project.meta()) if project else ()
+            ),
+        )
 
 
 def run(
@@ -101,6 +101,7 @@ def run(
     out: str | Path = "autolabel-out",
     limit: int | None = None,
     redo: bool = False,
+    frame_folders: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> RunReport:
@@ -112,9 +113,11 @@ def run(
         out: Project folder; made if it isn't there.
         limit: Label the first inputs only.
         redo: Drop what the models said before and start again; a human's labels stay.
+        frame_folders: Take folders of numbered pictures as videos.
         progress: Is told what happens.
         **options: ``preset``, ``grounder``, ``segmenter``, ``device``, ``dtype``, ``floor``,
-            ``batch_size``, ``readers``: see ``make_config``.
+            ``batch_size``, ``readers``; for videos ``keyframe_every``, ``prompt_type``,
+            ``stride``, ``start``, ``end``: see ``make_config``.
 
     Returns:
         What was done. SIGINT (Ctrl-C) ends a run in the main thread after the batch at hand.
@@ -128,11 +131,15 @@ def run(
     """
     began = time.perf_counter()
     chosen = _ontology(ontology)
-    config = make_config(**options)
-    items = _items(inputs, Path(out), limit)
-    with Project.open(Path(out), create=True) as project, stop_asked() as stop:
-        labeling = Labeling(project, chosen, config, progress or Silent(), stop)
-        return replace(labeling.run(items, redo), seconds=time.perf_counter() - began)
+    config, video = make_config(**options)
+    with (
+        spooled(inputs, frame_folders=frame_folders, exclude=[out]) as spool,
+        Project.open(Path(out), create=True) as project,
+        planned(spool, project, limit=limit, redo=redo) as todo,
+        stop_asked() as stop,
+    ):
+        labeling = Labeling(project, chosen, config, video, progress or Silent(), stop)
+        return replace(labeling.run(todo, redo), seconds=time.perf_counter() - began)
 
 
 def make_config(
@@ -141,14 +148,15 @@ def make_config(
     grounder: str | None = None,
     segmenter: str | None = None,
     **settings: Any,
-) -> RunConfig:
-    """Return a RunConfig: the preset's models, where no others are named.
+) -> tuple[RunConfig, VideoConfig]:
+    """Return how to run: the preset's models, where no others are named.
 
     Args:
         preset: "base" (default), "small" or "tiny".
         grounder: Model spec in place of the preset's.
         segmenter: Model spec in place of the preset's; "none" for boxes only.
-        **settings: Other fields of RunConfig; None means its default.
+        **settings: Other fields of RunConfig and VideoConfig; None means their default. ``start``
+            and ``end`` may be texts: "120" (a frame), "4.5s" or "1:05" (times).
 
     Raises:
         SpecError: If a preset or a model is unknown.
@@ -156,7 +164,19 @@ def make_config(
     """
     models = registry.preset(preset or DEFAULT_PRESET)
     given = {name: value for name, value in settings.items() if value is not None}
-    return RunConfig(grounder or models.grounder, segmenter or models.segmenter, **given)
+    for_videos = {field.name for field in fields(VideoConfig)}
+    video = {name: _position(name, given.pop(name)) for name in for_videos & given.keys()}
+    config = RunConfig(grounder or models.grounder, segmenter or models.segmenter, **given)
+    return config, VideoConfig(**video)
+
+
+def _position(name: str, value: Any) -> Any:
+    """Return a frame or a time, if that is what the text of this setting means."""
+    if name not in ("start", "end") or not isinstance(value, str):
+        return value
+    from autolabel.video import parse_position
+
+    return parse_position(value)
 
 
 def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
@@ -220,11 +240,6 @@ def export(
 def _ontology(given: Ontology | str | Path) -> Ontology:
     """Return the ontology, loaded if a path was given."""
     return given if isinstance(given, Ontology) else load_ontology(given)
-
-
-def _items(inputs: Sequence[str | Path], out: Path, limit: int | None) -> list[MediaItem]:
-    """Return the inputs of a run, without what lies in its own project folder."""
-    return list_inputs(inputs, exclude=[out])[:limit]
 
 
 def render(

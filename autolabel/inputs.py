@@ -15,15 +15,14 @@ import difflib
 import glob
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from fnmatch import fnmatchcase
-from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
 
 from autolabel.errors import UsageError
+from autolabel.spool import Folders, Found, Spool
 from autolabel.types import MediaItem
 
 IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -31,28 +30,19 @@ IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEO_EXTENSIONS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 """What counts as a video."""
 
-_MAGIC = re.compile(r"[*?\[]")
 _File: TypeAlias = tuple[str, str | None]
 """A file's absolute path and its kind, None where it is neither picture nor video."""
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One item before it has its name: absolute path, and how many last parts name it."""
-
-    path: str
-    parts: int
-    kind: str
-
-
-def list_inputs(
+@contextmanager
+def spooled(
     inputs: Sequence[str | Path],
     *,
     frame_folders: bool = False,
     exclude: Sequence[str | Path] = (),
-) -> list[MediaItem]:
-    """Return what the inputs stand for, sorted by name, each file once.
+) -> Iterator[Spool]:
+    """Give what the inputs stand for, each file once, in memory that doesn't grow with them.
 
     In folders and globs only files with a known extension count, and what is hidden
     (``.DS_Store``, ``._001.jpg``) doesn't. A file that is given itself always counts, and
@@ -73,68 +63,103 @@ def list_inputs(
     Raises:
         UsageError: If nothing is given, a path doesn't exist (near names are suggested),
             or a folder or glob has no picture or video.
+        StorageError: If the list doesn't fit into the temporary folder.
     """
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
     skip = {os.path.realpath(folder) for folder in exclude}
-    found: dict[str, _Found] = {}
-    for given in inputs:
-        for item in _find(os.path.expanduser(str(given)), skip):
-            known = found.setdefault(item.path, item)
-            if item.parts > known.parts:  # the longer name, whichever input came first
-                found[item.path] = item
-    items = sorted(found.values(), key=lambda item: item.path)
-    if frame_folders:
-        items = _join_frames(items)
-    named = zip(_unique_names(items), items, strict=True)
-    return sorted(
-        (MediaItem(name, _storable(item.path), item.kind) for name, item in named),
-        key=lambda item: item.name,
-    )
+    with closing(Spool()) as spool:
+        for given in inputs:
+            spool.add(_find(os.path.expanduser(str(given)), skip))
+        spool.name_all(_is_clip if frame_folders else None)
+        yield spool
 
 
-def _find(given: str, skip: set[str]) -> list[_Found]:
-    """Return what one input stands for, or raise UsageError."""
+def list_inputs(
+    inputs: Sequence[str | Path],
+    *,
+    frame_folders: bool = False,
+    exclude: Sequence[str | Path] = (),
+) -> list[MediaItem]:
+    """Return what the inputs stand for, sorted by name: ``spooled`` as a list, if it is short."""
+    with spooled(inputs, frame_folders=frame_folders, exclude=exclude) as spool:
+        return list(spool.items())
+
+
+def _find(given: str, skip: set[str]) -> Iterable[Found]:
+    """Return what one input stands for, or raise UsageError, now or when it is read."""
     if os.path.isdir(given):
         return _in_folder(given, skip)
     if os.path.lexists(given):
         path = os.path.abspath(given)
-        return [_Found(path, 1, _kind(path) or "image")]
-    if _MAGIC.search(given):
+        return [Found(path, 1, _kind(path) or "image")]
+    if glob.has_magic(given):
         return _in_glob(given, skip)
     raise UsageError(_missing(given))
 
 
-def _in_folder(folder: str, skip: set[str]) -> list[_Found]:
+def _in_folder(folder: str, skip: set[str]) -> Iterator[Found]:
     """Return the pictures and videos under a folder."""
     base = os.path.abspath(folder)
     try:
-        os.listdir(base)
+        os.scandir(base).close()
     except OSError as error:
         raise UsageError(f"{folder}: this folder can't be listed ({error.strerror})") from error
-    files = list(_walk(base, skip))
-    items = [_Found(path, _depth(path) - _depth(base), kind) for path, kind in files if kind]
-    if not items:
-        raise UsageError(f"{folder}: no picture or video in this folder {_looked_for(len(files))}")
-    return items
+    return _pictured(_walk(base, skip), base, f"{folder}: no picture or video in this folder")
 
 
-def _in_glob(pattern: str, skip: set[str]) -> list[_Found]:
+def _in_glob(pattern: str, skip: set[str]) -> Iterator[Found]:
     """Return the pictures and videos that a glob matches; folders that match are walked."""
     parts = Path(os.path.abspath(pattern)).parts
-    fixed = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
-    files: list[_File] = []
-    if "**" in parts:  # not glob's own: it walks in circles where links do
-        base = os.path.join(*parts[:fixed])
-        walked = _walk(base, skip) if os.path.isdir(base) else iter(())
-        files += [file for file in walked if _matches(Path(file[0]).parts[fixed:], parts[fixed:])]
-    else:
-        for match in glob.glob(os.path.join(*parts)):
-            files += _walk(match, skip) if os.path.isdir(match) else [(match, _kind(match))]
-    items = [_Found(path, _depth(path) - fixed, kind) for path, kind in files if kind]
-    if not items:
-        raise UsageError(f"{pattern}: matches no picture or video {_looked_for(len(files))}")
-    return items
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base, wanted = os.path.join(*parts[:fixed]), parts[fixed:]
+    files = _anywhere(base, wanted, skip) if "**" in parts else _matching(base, wanted, skip)
+    return _pictured(files, base, f"{pattern}: matches no picture or video")
+
+
+def _pictured(files: Iterable[_File], base: str, nothing: str) -> Iterator[Found]:
+    """Yield the pictures and videos, named from ``base`` on; raise UsageError if there is none."""
+    others, empty = 0, True
+    for path, kind in files:
+        if kind is None:
+            others += 1
+            continue
+        empty = False
+        yield Found(path, _depth(path) - _depth(base), kind)
+    if empty:
+        raise UsageError(f"{nothing} {_looked_for(others)}")
+
+
+def _anywhere(base: str, pattern: Sequence[str], skip: set[str]) -> Iterator[_File]:
+    """Yield the files that match a glob with ``**`` (glob's own walks in circles)."""
+    for path, kind in _walk(base, skip) if os.path.isdir(base) else ():
+        if _matches(path.split(os.sep)[_depth(base) + 1 :], pattern):
+            yield path, kind
+
+
+def _matching(base: str, pattern: Sequence[str], skip: set[str]) -> Iterator[_File]:
+    """Yield the files that match a glob below a folder (glob's own holds all names at once)."""
+    for path in _children(base, pattern[0]):
+        folder = os.path.isdir(path)
+        if len(pattern) > 1:
+            yield from _matching(path, pattern[1:], skip) if folder else ()
+        elif folder:
+            yield from _walk(path, skip)
+        else:
+            yield path, _kind(path)
+
+
+def _children(folder: str, pattern: str) -> Iterator[str]:
+    """Yield the paths in a folder whose names match; hidden ones only if that is asked for."""
+    if not glob.has_magic(pattern):
+        path = os.path.join(folder, pattern)
+        yield from [path] if os.path.lexists(path) else []
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            asked = pattern.startswith(".") or not entry.name.startswith(".")
+            if asked and fnmatchcase(entry.name, pattern):
+                yield entry.path
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -151,32 +176,33 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _walk(base: str, skip: set[str]) -> Iterator[_File]:
-    """Yield all files under a folder that aren't hidden, with their kinds.
+    """Yield all files under a folder that aren't hidden, with their kinds, in any order.
 
     Each folder is visited once, real ones before links: a link into the same tree adds
     nothing and a loop ends. A folder below that can't be listed is yielded as a picture:
     reading it fails with the reason, so the run goes on and has it on record.
     """
-    seen = set(skip)
-    links = [base]
-    while links:
-        folders = [links.pop(0)]
-        while folders:
-            folder = folders.pop()
-            real = os.path.realpath(folder)
-            if real in seen:
-                continue
-            seen.add(real)
+    with closing(Folders(skip)) as waiting:
+        waiting.put(base)
+        while (folder := waiting.take()) is not None:
             try:
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+                yield from _scan(folder, waiting)
             except OSError:
                 yield folder, "image"
+
+
+def _scan(folder: str, waiting: Folders) -> Iterator[_File]:
+    """Yield the files of one folder; the folders in it are put with those that wait."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
                 continue
-            entries = [entry for entry in entries if not entry.name.startswith(".")]
-            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-            links += [entry.path for entry in entries if entry.is_symlink() and entry.is_dir()]
-            yield from ((entry.path, _kind(entry.path)) for entry in entries if not entry.is_dir())
-        links.sort()
+            if entry.is_symlink() and os.path.isdir(entry.path):
+                waiting.put(entry.path, link=True)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.put(entry.path)
+            else:
+                yield entry.path, _kind(entry.name)
 
 
 def _kind(path: str) -> str | None:
@@ -187,73 +213,28 @@ def _kind(path: str) -> str | None:
     return "video" if extension in VIDEO_EXTENSIONS else None
 
 
-def _join_frames(items: list[_Found]) -> list[_Found]:
-    """Return the items with each folder of numbered pictures as one item."""
-    items = sorted(items, key=lambda item: (os.path.dirname(item.path), item.path))
-    joined: list[_Found] = []
-    for folder, group in groupby(items, key=lambda item: os.path.dirname(item.path)):
-        members = list(group)
-        if _is_video(folder, members):
-            joined.append(_Found(folder, max(1, members[0].parts - 1), "frames"))
-        else:
-            joined += members
-    return joined
-
-
-def _is_video(folder: str, members: list[_Found]) -> bool:
-    """Return whether a folder is a video's frames by the rule of ``list_inputs``."""
-    with os.scandir(folder) as entries:
-        names = [entry for entry in entries if not entry.name.startswith(".")]
-    pictures = [entry.name for entry in names if _kind(entry.name) == "image"]
-    if len(members) < 2 or len(pictures) != len(members) or any(e.is_dir() for e in names):
-        return False
-    matches = [_NUMBERED.fullmatch(os.path.splitext(name)[0]) for name in pictures]
-    return len({match and match[1] for match in matches}) == 1 and matches[0] is not None
-
-
-def _unique_names(items: Sequence[_Found]) -> list[str]:
-    """Return one name an item: its last parts, as many as tell it from the others."""
-    split = [Path(item.path).parts for item in items]
-    parts = [item.parts for item in items]
-    while True:
-        names = [_name(path, count) for path, count in zip(split, parts, strict=True)]
-        uses = Counter(names)
-        grown = [
-            min(count + 1, len(path)) if uses[name] > 1 else count
-            for name, path, count in zip(names, split, parts, strict=True)
-        ]
-        if grown == parts:
-            return _numbered(names)
-        parts = grown
-
-
-def _name(parts: Sequence[str], count: int) -> str:
-    """Return the last parts with forward slashes."""
-    return _storable("/".join(part.strip("/\\") for part in parts[-count:]).lstrip("/"))
-
-
-def _numbered(names: list[str]) -> list[str]:
-    """Return the names with a counter where even whole paths don't tell them apart."""
-    uses: Counter[str] = Counter()
-    result = []
-    for name in names:
-        uses[name] += 1
-        result.append(name if uses[name] == 1 else f"{name}~{uses[name]}")
-    return result
-
-
-def _storable(text: str) -> str:
-    """Return the text with bytes that are no UTF-8 written out by their numbers.
-
-    Linux allows such names, SQLite and JSON don't. The path then names no file, so such an
-    item fails when it is read, and is listed by a name that a person can find.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _is_clip(folder: str, members: int) -> bool:
+    """Return whether a folder is a video's frames by the rule of ``spooled``."""
+    pictures = 0
+    prefixes: set[str] = set()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                return False
+            if _kind(entry.name) == "image":
+                match = _NUMBERED.fullmatch(os.path.splitext(entry.name)[0])
+                if match is None or prefixes - {match[1]}:
+                    return False
+                prefixes.add(match[1])
+                pictures += 1
+    return pictures == members > 1
 
 
 def _depth(path: str) -> int:
-    """Return how many parts a path has."""
-    return len(Path(path).parts)
+    """Return how many folders and files an absolute path names."""
+    return path.rstrip(os.sep).count(os.sep)
 
 
 def _looked_for(others: int) -> str:

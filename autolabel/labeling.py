@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 from autolabel import registry
-from autolabel.config import RunConfig, RunIdentity
+from autolabel.config import RunConfig, RunIdentity, VideoConfig
 from autolabel.engines.local import Work, run_images
+from autolabel.engines.video import VideoWork, run_videos
 from autolabel.errors import ProjectChanged
 from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, Stages, instances_of
-from autolabel.planning import plan_inputs
+from autolabel.planning import Plan
 from autolabel.progress import Progress
 from autolabel.store import Project
-from autolabel.types import MediaItem
+from autolabel.track.values import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,36 +103,57 @@ class Labeling:
         project: Project,
         ontology: Ontology,
         config: RunConfig,
+        video: VideoConfig,
         progress: Progress,
         stop: Callable[[], bool],
     ) -> None:
         self._project = project
         self._ontology = ontology
         self._config = config
+        self._video = video
+        self._tracker: Tracker | None = None
         self._progress = progress
         self._stop = stop
 
-    def run(self, items: Sequence[MediaItem], redo: bool) -> RunReport:
-        """Label what is left to do among the inputs; return what the project holds then."""
-        named, done = plan_inputs(self._project, items)
-        if redo:
-            done = set()
-        stages = self._check(bool(len(done) < len(named)), redo)
+    def run(self, plan: Plan, redo: bool) -> RunReport:
+        """Label what is left to do of the plan; return what the project holds then."""
+        stages = self._check(plan.done < plan.total, redo)
         reselected = self._select_anew(redo)
-        self._progress.start(len(named), len(done))
-        finished = True
         if stages is not None:
-            work = Work(
-                self._project,
-                self._question(),
-                stages,
-                self._config,
-                self._progress,
-                self._stop,
-            )
-            finished = run_images(work, named, done)
+            self._prepare_videos(plan)
+        self._progress.start(plan.total, plan.done)
+        finished = stages is None or self._label(plan, stages)
         self._progress.finish()
-        return self._report(named, reselected, not finished)
+        return self._report(plan, reselected, not finished)
+
+    def _label(self, plan: Plan, stages: Stages) -> bool:
+        """Send pictures and videos through their engines; return False if stopped."""
+        work = Work(
+            self._project, self._question(), stages, self._config, self._progress, self._stop
+        )
+        if not run_images(work, plan.pictures(self._config.batch_size)):
+            return False
+        if self._tracker is None:
+            return True
+        return run_videos(VideoWork(work, self._tracker, self._video), plan.videos())
+
+    def _prepare_videos(self, plan: Plan) -> None:
+        """Load the tracker if there are videos to label; refuse other settings than before.
+
+        Raises:
+            ProjectChanged: If videos of this project were labelled with other settings.
+            UsageError: If the segmenter can't follow objects.
+            WeightsError: If its weights are for pictures only.
+        """
+        if next(plan.videos(), None) is None:
+            return
+        config, was = self._config, self._project.meta().get("video")
+        if was is not None and was != self._video.text():
+            raise ProjectChanged(
+                _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
+            )
+        self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
+        self._project.set_meta({"video": self._video.text()})
 
     def _check(self, needed: bool, redo: bool) -> Stages | None:
         """Return the models if they are needed; refuse what doesn't fit the project.
@@ -167,6 +190,10 @@ class Labeling:
         self._warn_below_floor()
         if not meta or meta.get("selection") == wanted["selection"]:
             return 0
+        if any(kind != "image" for kind in self._project.stats().kinds):
+            self._progress.note(
+                "warning: videos keep the labels they have: there, changed thresholds need --redo"
+            )
         question = self._question()
         return self._project.reselect(
             lambda _media, found: instances_of(found, question),
@@ -188,14 +215,14 @@ class Labeling:
                     f"candidates below {self._config.floor:g} are not kept (see --floor)"
                 )
 
-    def _report(self, items: Sequence[MediaItem], reselected: int, stopped: bool) -> RunReport:
+    def _report(self, plan: Plan, reselected: int, stopped: bool) -> RunReport:
         """Return what the project holds of these inputs."""
-        known = [self._project.find(item.name) for item in items]
-        statuses = [one.status for one in known if one is not None]
+        known = (self._project.find(item.name) for item in plan.todo())
+        statuses = Counter(one.status for one in known if one is not None)
         return RunReport(
-            total=len(items),
-            done=statuses.count("done"),
-            failed=statuses.count("failed"),
+            total=plan.total,
+            done=plan.done + statuses["done"],
+            failed=statuses["failed"],
             objects=self._project.stats().labels,
             reselected=reselected,
             interrupted=stopped,

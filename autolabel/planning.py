@@ -3,73 +3,147 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count, islice
 
+from autolabel.rows import text
+from autolabel.spool import Spool, disk_errors_told, temporary
 from autolabel.store import Project
-from autolabel.types import MediaItem
+from autolabel.types import MediaItem, MediaRecord
 
 
-def plan_inputs(project: Project, items: Sequence[MediaItem]) -> tuple[list[MediaItem], set[str]]:
-    """Return the inputs under the names they have in the project, and the names that are done.
+class Plan:
+    """A run's inputs in order, under the names they have in the project, and which are done.
+
+    Everything streams, from a temporary database; any number of iterators may be under way.
+    Pictures and videos are told apart here: each engine asks for its own.
+
+    Attributes:
+        total: Number of inputs.
+        done: How many of them are labelled in the project already.
+    """
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self._db = temporary()
+        self._db.execute(
+            "CREATE TABLE plan (id INTEGER PRIMARY KEY, name TEXT UNIQUE, path TEXT, kind TEXT, "
+            "done INTEGER)"
+        )
+
+    def fill(self, items: Iterable[tuple[MediaItem, bool]]) -> None:
+        """Take in the inputs, each with whether it is done."""
+        with disk_errors_told():
+            self._db.executemany(
+                "INSERT INTO plan (name, path, kind, done) VALUES (?,?,?,?)",
+                ((item.name, item.path, item.kind, done) for item, done in items),
+            )
+            counts = self._db.execute("SELECT count(*), coalesce(sum(done), 0) FROM plan")
+            self.total, self.done = counts.fetchone()
+
+    def has(self, name: str) -> bool:
+        """Return whether an input was given this name so far."""
+        with disk_errors_told():
+            found = self._db.execute("SELECT 1 FROM plan WHERE name = ?", (name,)).fetchone()
+        return found is not None
+
+    def todo(self) -> Iterator[MediaItem]:
+        """Yield the inputs that are not done, pictures and videos."""
+        return (item for item, _ in self._items("NOT done"))
+
+    def pictures(self, size: int) -> Iterator[list[MediaItem]]:
+        """Yield the unfinished part of each batch of ``size`` pictures, where there is one.
+
+        Batches are cut from all pictures, done or not, so that a run that goes on sends the
+        same ones through the models together.
+        """
+        pictures = self._items("kind = 'image'")
+        while batch := list(islice(pictures, size)):
+            if todo := [item for item, done in batch if not done]:
+                yield todo
+
+    def videos(self) -> Iterator[MediaItem]:
+        """Yield the videos and folders of frames that are not done."""
+        return (item for item, _ in self._items("kind <> 'image' AND NOT done"))
+
+    def close(self) -> None:
+        """Let go of the temporary file."""
+        self._db.close()
+
+    def _items(self, which: str) -> Iterator[tuple[MediaItem, bool]]:
+        """Yield inputs in order, each with whether it is done."""
+        with disk_errors_told():
+            for *item, done in self._db.execute(
+                f"SELECT name, path, kind, done FROM plan WHERE {which} ORDER BY id"
+            ):
+                yield MediaItem(*item), bool(done)
+
+
+@contextmanager
+def planned(
+    spool: Spool, project: Project | None, *, limit: int | None = None, redo: bool = False
+) -> Iterator[Plan]:
+    """Give what a run over the inputs has to do.
 
     An input is done when the project has it, labelled, with the same path, size and time of
     change. What failed before is tried again.
 
     Args:
-        project: The project.
-        items: Inputs as listed, names unique.
+        spool: The inputs.
+        project: The project; None if it is yet to be made.
+        limit: Take the first inputs only.
+        redo: Take nothing as done.
     """
-    taken = {item.name for item in items}
-    named = [_settle(project, item, taken) for item in items]
-    done = {item.name for item in named if _is_done(project, item)}
-    return named, done
+    plan = Plan()
+    try:
+        items = spool.items(limit)
+        if project is None:
+            plan.fill((item, False) for item in items)
+        else:
+            settled = (_settle(project, item, spool, plan) for item in items)
+            plan.fill(
+                (item, not redo and _is_done(project, item, known)) for item, known in settled
+            )
+        yield plan
+    finally:
+        plan.close()
 
 
-def _settle(project: Project, item: MediaItem, taken: set[str]) -> MediaItem:
-    """Return the item with a name that no other file has in the project.
+def _settle(
+    project: Project, item: MediaItem, spool: Spool, plan: Plan
+) -> tuple[MediaItem, MediaRecord | None]:
+    """Return the item with a name that no other file has in the project, and who has it there.
 
     "1.jpg" of a second folder becomes "folder/1.jpg" when the project has a "1.jpg" from
     elsewhere; a file that was moved keeps its name.
     """
-    parts = [part for part in Path(item.path).parent.parts if part != os.sep]
-    name = item.name
-    while True:
-        known = project.find(name)
-        if known is None or known.path == item.path or not os.path.exists(known.path):
-            return item if name == item.name else replace(item, name=name)
-        if not parts:
-            return replace(item, name=_numbered(project, item, taken))
-        tail = Path(item.path).parts[-(len(Path(name).parts) + 1) :]
-        longer = "/".join(part for part in tail if part != os.sep)
-        parts.pop()
-        if longer in taken or longer == name:
+    for name in _names(item):
+        if name != item.name and (spool.has(name) or plan.has(name)):
             continue
-        name = longer
-
-
-def _numbered(project: Project, item: MediaItem, taken: set[str]) -> str:
-    """Return the item's name with a number that makes it unique."""
-    stem, suffix = os.path.splitext(item.name)
-    number = 2
-    while True:
-        name = f"{stem}~{number}{suffix}"
         known = project.find(name)
-        if name not in taken and (known is None or known.path == item.path):
-            return name
-        number += 1
+        if known is None or known.path == text(item.path) or not os.path.exists(known.path):
+            return MediaItem(name, item.path, item.kind), known
+    raise AssertionError("unreachable: numbers don't end")
 
 
-def _is_done(project: Project, item: MediaItem) -> bool:
-    """Return whether the project has this very file, labelled."""
+def _names(item: MediaItem) -> Iterator[str]:
+    """Yield the names an item may have: its own, longer by its folders, then with a number."""
+    yield item.name
+    parts = item.path.strip(os.sep).split(os.sep)
+    for length in range(item.name.count("/") + 2, len(parts) + 1):
+        yield "/".join(parts[-length:])
+    stem, suffix = os.path.splitext(item.name)
+    for number in count(2):
+        yield f"{stem}~{number}{suffix}"
+
+
+def _is_done(project: Project, item: MediaItem, known: MediaRecord | None) -> bool:
+    """Return whether what the project knows by this name is this very file, labelled."""
+    if known is None or known.status != "done" or known.path != text(item.path):
+        return False
     try:
         stat = os.stat(item.path)
     except OSError:
         return False
-    known = project.find(item.name)
-    return (
-        known is not None
-        and known.path == item.path
-        and project.seen(item.name, stat.st_size, stat.st_mtime_ns) == "done"
-    )
+    return project.seen(item.name, stat.st_size, stat.st_mtime_ns) == "done"

@@ -19,12 +19,15 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from autolabel import weights
 from autolabel.device import resolve_device, resolve_dtype
-from autolabel.errors import MissingExtra, SpecError, WeightsError
+from autolabel.errors import MissingExtra, SpecError, UsageError, WeightsError
 from autolabel.stages import Grounder, Segmenter
+
+if TYPE_CHECKING:
+    from autolabel.track.values import Tracker
 
 LOG = logging.getLogger(__name__)
 Kind: TypeAlias = Literal["grounder", "segmenter"]
@@ -53,6 +56,7 @@ class Entry:
         files: What its weights are on the hub; None when it takes the text as it is.
         checkpoints: Known weights; the first is the default.
         bundled: Folder of its weights in ``BUNDLED``, asked for as ``NAME:tiny``.
+        tracker: "module:function" that makes a tracker of a segmenter's weights; "" if none can.
         extra: Extra of autolabel that brings its package of the same name.
         notice: Logged when it is chosen.
     """
@@ -63,6 +67,7 @@ class Entry:
     files: weights.Files | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
     bundled: str = ""
+    tracker: str = ""
     extra: str = ""
     notice: str = ""
 
@@ -157,6 +162,7 @@ SEGMENTERS: dict[str, Entry] = {
             Checkpoint("facebook/sam2.1-hiera-tiny", "Apache-2.0", "0.2 GB"),
         ),
         bundled="segmenter",
+        tracker="autolabel.track.loading:load_tracker",
     ),
     "none": Entry("", "Apache-2.0", "boxes only, no masks"),
 }
@@ -246,6 +252,28 @@ def load_segmenter(
     if not isinstance(loaded, Segmenter):
         raise SpecError(f"--segmenter {spec}: it lacks the methods of autolabel.stages.Segmenter")
     return loaded
+
+
+def load_tracker(spec: str | ModelSpec, device: str = "auto", dtype: str = "auto") -> Tracker:
+    """Return what follows objects through videos with the weights of this segmenter.
+
+    Arguments and errors are those of ``load_grounder``.
+
+    Raises:
+        UsageError: If this segmenter can't follow objects.
+    """
+    parsed = _spec(spec, "segmenter")
+    entry = SEGMENTERS.get(parsed.name)
+    if entry is None or not entry.tracker:
+        able = ", ".join(name for name, known in SEGMENTERS.items() if known.tracker)
+        raise UsageError(
+            f"--segmenter {spec} can't follow objects through videos; these can: {able}. "
+            "Or extract the frames and label them as pictures."
+        )
+    device = resolve_device(device)
+    path = _find(parsed, "segmenter", entry)
+    made = _import(entry.tracker, "")(path, device=device, dtype=resolve_dtype(dtype, device))
+    return cast("Tracker", made)
 
 
 def list_models() -> list[Row]:

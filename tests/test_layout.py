@@ -15,7 +15,7 @@ ADAPTERS = {
     "ground/loading.py",
     "ground/grounding_dino.py",
     "ground/ultralytics.py",
-    "segment/sam2_checkpoint.py",
+    "sam2_checkpoint.py",
     "segment/sam2_image.py",
 }
 ROOMS = ("ground", "segment", "track", "formats", "review", "evaluate")

@@ -8,13 +8,19 @@ from typing import Any
 
 import click
 
+CLIP_COLUMNS = ("j", "f", "jf", "idf1", "hota")
+
 
 @click.command("eval", short_help="Measure the labels against a truth.")
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option("--truth", required=True, type=click.Path(path_type=Path), help="COCO JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def evaluate(project: Path, truth: Path, as_json: bool) -> None:
-    """Print box and mask AP of PROJECT's labels, and precision, recall and F1 of each class."""
+    """Print how well PROJECT's labels agree with a truth.
+
+    Of pictures: box and mask AP, and precision, recall and F1 of each class. Of videos: J&F,
+    IDF1, HOTA and id switches. A dash is what can't be measured.
+    """
     from autolabel import api
 
     found = api.measure(project, truth)
@@ -27,21 +33,54 @@ def evaluate(project: Path, truth: Path, as_json: bool) -> None:
 
 def table(found: dict[str, Any]) -> list[str]:
     """Return an evaluation as lines of text."""
-    lines = [f"{found['pictures']} pictures", "", "        AP     AP50"]
+    parts = [_pictures(found)] if found["pictures"] else []
+    parts += [_clips(found["video"])] if found.get("video") else []
+    parts += [[f"note: {note}" for note in found["notes"]]] if found["notes"] else []
+    return [line for part in parts for line in ("", *part)][1:]
+
+
+def _pictures(found: dict[str, Any]) -> list[str]:
+    """Return the lines about pictures."""
+    lines = [_count(found["pictures"], "picture"), "", "          AP    AP50"]
     for kind in ("box", "mask"):
         if found.get(kind):
             lines.append(f"{kind:5} {_share(found[kind]['ap'])}  {_share(found[kind]['ap50'])}")
     width = max([5, *(len(name) for name in found["classes"])])
-    lines += ["", f"{'class':{width}}  truths  labels  precision  recall     F1"]
+    lines += ["", f"{'class':{width}}  truths  labels  precision  recall      F1"]
     for name, one in found["classes"].items():
         if one["truths"] or one["labels"]:
             lines.append(
                 f"{name:{width}}  {one['truths']:6}  {one['labels']:6}     "
                 f"{_share(one['precision'])}  {_share(one['recall'])}  {_share(one['f1'])}"
             )
-    return lines + [f"note: {note}" for note in found["notes"]]
+    return lines
+
+
+def _clips(video: dict[str, Any]) -> list[str]:
+    """Return the lines about videos."""
+    rows = [*video["clips"], {"name": "all", **video}]
+    width = max(len(row["name"]) for row in rows)
+    lines = [
+        _count(len(video["clips"]), "clip"),
+        "",
+        f"{'clip':{width}}  frames  objects  tracks"
+        "       J       F     J&F    IDF1    HOTA  switches",
+    ]
+    for row in rows:
+        shares = "  ".join(_share(row[key]) for key in CLIP_COLUMNS)
+        switches = "-" if row["id_switches"] is None else row["id_switches"]
+        lines.append(
+            f"{row['name']:{width}}  {row['frames']:6}  {row['truth_tracks']:7}  "
+            f"{row['tracks']:6}  {shares}  {switches:>8}"
+        )
+    return lines
+
+
+def _count(number: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _share(value: float | None) -> str:
     """Return a share with three digits, or a dash where there is nothing to measure."""
-    return "     -" if value is None or value < 0 else f"{value:6.3f}"
+    return "     -" if value is None else f"{value:6.3f}"

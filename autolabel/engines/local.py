@@ -1,8 +1,8 @@
 """One machine: files are read ahead in threads, labelled batch by batch, committed at once.
 
-Batches are cut from the full, sorted list of inputs, whether some of it is done or not: a
-run that was killed and continued sends the same pictures through the models together as an
-uninterrupted one, so that its results are the same to the last bit.
+Batches come as ``planning.Plan`` cuts them, from all pictures in order whether some are done
+or not: a run that was killed and continued sends the same pictures through the models together
+as an uninterrupted one, so that its results are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,16 +51,16 @@ class Work:
     stop: Callable[[], bool]
 
 
-def run_images(work: Work, items: Sequence[MediaItem], done: set[str]) -> bool:
-    """Label the pictures among ``items`` that are not in ``done``; return False if stopped.
+def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
+    """Label pictures batch by batch; return False if stopped.
 
     Args:
         work: The project, the models and the settings.
-        items: All pictures of the run, sorted.
-        done: Names whose labels are in the project already.
+        batches: The pictures that go through the models together. They are asked for as the
+            work goes on, a few ahead.
     """
     with ThreadPoolExecutor(max_workers=work.config.readers) as pool:
-        for loaded in _read_ahead(pool, _batches(items, work.config.batch_size, done)):
+        for loaded in _read_ahead(pool, batches):
             results = _label(work, loaded)
             work.project.commit(results)
             work.progress.advance(_advance(results))
@@ -88,16 +88,8 @@ def load(item: MediaItem) -> Loaded:
     return Loaded(item, size, mtime, key, frame, reason, time.perf_counter() - start)
 
 
-def _batches(items: Sequence[MediaItem], size: int, done: set[str]) -> Iterator[list[MediaItem]]:
-    """Yield the unfinished part of each batch of the full list."""
-    for first in range(0, len(items), size):
-        batch = [item for item in items[first : first + size] if item.name not in done]
-        if batch:
-            yield batch
-
-
 def _read_ahead(
-    pool: ThreadPoolExecutor, batches: Iterator[list[MediaItem]]
+    pool: ThreadPoolExecutor, batches: Iterable[list[MediaItem]]
 ) -> Iterator[list[Loaded]]:
     """Yield each batch as read, with the next ones being read meanwhile."""
     waiting: deque[list[Future[Loaded]]] = deque()

@@ -33,14 +33,12 @@ class VideoWork:
     config: VideoConfig
 
 
-def run_videos(job: VideoWork, items: Iterable[MediaItem], done: set[str]) -> bool:
-    """Label the videos that are not in ``done``; return False if stopped.
+def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
+    """Label videos; return False if stopped.
 
     A video that can't be used is recorded as failed with the reason, and the next one follows.
     """
     for item in items:
-        if item.name in done:
-            continue
         try:
             if not _label(job, item):
                 return False
@@ -160,6 +158,4 @@ def _settings(job: VideoWork) -> TrackSettings:
 
 def _labels(window: WindowResult) -> list[Instance]:
     """Return a window's labels as they are stored: a video's candidates are not kept."""
-    return [
-        replace(label, detector_box=None) for _, labels in window.frames for label in labels
-    ]
+    return [replace(label, detector_box=None) for _, labels in window.frames for label in labels]

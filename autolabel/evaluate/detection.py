@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from autolabel import masks
 from autolabel.errors import FormatError
-from autolabel.evaluate.truth import Truth, match_classes, match_names
+from autolabel.evaluate.truth import Truth, match_classes, match_names, nearest
+from autolabel.evaluate.video import VideoEvaluation, evaluate_video
 from autolabel.store import Project
 from autolabel.types import Instance
 
+Average = dict[str, float | None]
+
+PIXEL_DIGITS, SCORE_DIGITS = 2, 5
+"""How the COCO export rounds."""
 MATCH_IOU = 0.5
 """A label is right when it overlaps an unclaimed truth of its class at least so much."""
 
@@ -52,20 +58,23 @@ class Evaluation:
 
     Attributes:
         pictures: Pictures that both the project and the truth have.
-        box: "ap" (IoU 0.50:0.95) and "ap50" of boxes.
+        box: "ap" (IoU 0.50:0.95) and "ap50" of boxes, None without truths; None as a whole
+            without pictures.
         mask: The same of masks; None where labels or truth have no masks.
-        classes: One entry a class both sides know.
+        classes: One entry a class both sides know; none without pictures.
+        video: What was measured of clips; None where the truth has none.
         notes: What was left out, in words.
     """
 
     pictures: int
-    box: dict[str, float]
-    mask: dict[str, float] | None
+    box: Average | None
+    mask: Average | None
     classes: tuple[ClassScore, ...]
+    video: VideoEvaluation | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return it as plain JSON values; None: not measurable."""
         return {
             "pictures": self.pictures,
             "box": self.box,
@@ -81,44 +90,60 @@ class Evaluation:
                 }
                 for one in self.classes
             },
+            "video": self.video.as_dict() if self.video else None,
             "notes": list(self.notes),
         }
 
 
 def evaluate_detection(project: Project, truth: Truth) -> Evaluation:
-    """Return how well a project's labels agree with a truth, picture by picture.
+    """Return how well a project's labels agree with a truth, pictures and clips apart.
 
     Labels are taken as they are exported: rejected ones don't count, and AP is measured over
     the labels above the thresholds, so that it equals what pycocotools says of the export.
 
     Raises:
-        FormatError: If truth and project have no picture or no class in common.
+        FormatError: If truth and project have no picture and no clip in common, or no class.
     """
     class_names = project.class_names()
     classes = match_classes(truth, class_names)
     labels, image_ids = _labels(project, truth, classes)
+    video = evaluate_video(project, truth, classes) if truth.videos else None
+    if not image_ids and not (video and video.clips):
+        raise FormatError(_nothing_in_common(project, truth))
+    notes = (*_notes(truth, class_names, classes, len(image_ids)), *(video.notes if video else ()))
+    video = video if video and video.clips else None
+    if not image_ids:
+        return Evaluation(0, None, None, (), video, notes)
     data = _truth_of(truth, image_ids, set(classes.values()))
-    notes = _notes(truth, class_names, classes, len(image_ids))
     box = _average_precision(data, labels, image_ids, "bbox")
-    masks = all("segmentation" in one for one in (*data["annotations"], *labels))
-    mask = _average_precision(data, labels, image_ids, "segm") if masks and labels else None
+    masked = all("segmentation" in one for one in (*data["annotations"], *labels))
+    mask = _average_precision(data, labels, image_ids, "segm") if masked and labels else None
     names = {category: class_names[class_id] for class_id, category in classes.items()}
-    return Evaluation(len(image_ids), box, mask, _scores(data, labels, names), notes)
+    return Evaluation(len(image_ids), box, mask, _scores(data, labels, names), video, notes)
+
+
+def _nothing_in_common(project: Project, truth: Truth) -> str:
+    """Return what to say where no picture or clip of the truth is in the project."""
+    ours = [media.name for media in islice(project.media("done"), 3)]
+    theirs = [*islice(truth.pictures, 3), *islice(truth.videos, 3)]
+    return (
+        f"{truth.path}: no picture or clip in common. The project has e.g. "
+        f"{', '.join(ours) or 'nothing that is done'}; the truth has e.g. {', '.join(theirs)}"
+    )
 
 
 def _labels(
     project: Project, truth: Truth, classes: dict[int, int]
 ) -> tuple[list[dict[str, Any]], list[int]]:
     """Return the labels as COCO results, and the truth's ids of the pictures in common."""
-    images = {
-        str(one["file_name"]): one for one in truth.data["images"] if one.get("video_id") is None
-    }
-    names = [media.name for media in project.media() if media.kind == "image"]
-    matched = match_names(names, list(images))
+    images = truth.pictures
+    matched = match_names(
+        [media.name for media in project.media("done") if media.kind == "image"], list(images)
+    )
     results: list[dict[str, Any]] = []
     image_ids: list[int] = []
-    for media, instances in project.iter_labelled():
-        if media.name not in matched or media.status != "done":
+    for media, instances in project.labelled() if matched else ():
+        if media.name not in matched:
             continue
         image = images[matched[media.name]]
         if (image["height"], image["width"]) != (media.height, media.width):
@@ -130,24 +155,19 @@ def _labels(
         results += [
             _result(one, image["id"], classes[one.class_id])
             for one in instances
-            if one.class_id in classes and one.status != "rejected"
+            if one.class_id in classes and (one.mask is None or masks.area(one.mask))
         ]
-    if not image_ids:
-        raise FormatError(
-            f"{truth.path}: no picture in common. The project has e.g. {', '.join(names[:3])}; the "
-            f"truth has e.g. {', '.join(list(images)[:3])}"
-        )
     return results, sorted(image_ids)
 
 
 def _result(instance: Instance, image_id: int, category: int) -> dict[str, Any]:
-    """Return one label as a COCO result; a human's label counts as certain."""
+    """Return one label as a COCO result, rounded as exported; a human's counts as certain."""
     x1, y1, x2, y2 = instance.box
     result: dict[str, Any] = {
         "image_id": image_id,
         "category_id": category,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "score": 1.0 if instance.score is None else instance.score,
+        "bbox": [round(value, PIXEL_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)],
+        "score": 1.0 if instance.score is None else round(instance.score, SCORE_DIGITS),
     }
     if instance.mask is not None:
         size = [instance.mask.height, instance.mask.width]
@@ -156,27 +176,30 @@ def _result(instance: Instance, image_id: int, category: int) -> dict[str, Any]:
 
 
 def _truth_of(truth: Truth, image_ids: list[int], categories: set[int]) -> dict[str, Any]:
-    """Return the part of the truth about these pictures and classes, complete for COCOeval."""
+    """Return the part of the truth about these pictures and classes, complete for COCOeval.
+
+    Annotations are numbered from 1: COCOeval takes one with the id 0 for "no match".
+    """
     wanted = set(image_ids)
-    annotations = []
-    for one in truth.data["annotations"]:
-        if one["image_id"] in wanted and one["category_id"] in categories:
-            x, y, w, h = one["bbox"]
-            annotations.append({"iscrowd": 0, "area": w * h, **one, "bbox": [x, y, w, h]})
+    kept = [
+        one
+        for one in truth.data["annotations"]
+        if one["image_id"] in wanted and one["category_id"] in categories
+    ]
     return {
         "info": {},
         "images": [one for one in truth.data["images"] if one["id"] in wanted],
-        "annotations": annotations,
+        "annotations": [{**one, "id": number} for number, one in enumerate(kept, 1)],
         "categories": [one for one in truth.data["categories"] if one["id"] in categories],
     }
 
 
 def _average_precision(
     data: dict[str, Any], labels: list[dict[str, Any]], image_ids: list[int], kind: str
-) -> dict[str, float]:
-    """Return AP and AP50 over pictures and classes; 0 without labels, -1 without truths."""
-    if not data["annotations"]:
-        return {"ap": -1.0, "ap50": -1.0}
+) -> Average:
+    """Return AP and AP50 over pictures and classes; 0 without labels, None without truths."""
+    if all(one["iscrowd"] for one in data["annotations"]):
+        return {"ap": None, "ap50": None}
     if not labels:
         return {"ap": 0.0, "ap50": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -195,30 +218,49 @@ def _average_precision(
 def _scores(
     data: dict[str, Any], labels: list[dict[str, Any]], names: dict[int, str]
 ) -> tuple[ClassScore, ...]:
-    """Return precision and recall a class, labels claiming truths greedily, best first."""
+    """Return precision and recall a class, labels claiming truths greedily, best first.
+
+    A crowd region needn't be found, and labels mostly inside one are neither right nor wrong.
+    """
     counts = {category: [0, 0, 0] for category in names}
     truths: dict[tuple[int, int], list[list[float]]] = {}
+    crowds: dict[tuple[int, int], list[list[float]]] = {}
     for one in data["annotations"]:
-        truths.setdefault((one["image_id"], one["category_id"]), []).append(one["bbox"])
-        counts[one["category_id"]][0] += 1
+        place = crowds if one["iscrowd"] else truths
+        place.setdefault((one["image_id"], one["category_id"]), []).append(one["bbox"])
+        counts[one["category_id"]][0] += not one["iscrowd"]
     for label in sorted(labels, key=lambda one: -float(one["score"])):
-        category = label["category_id"]
-        counts[category][1] += 1
-        left = truths.get((label["image_id"], category), [])
-        best = max(range(len(left)), key=lambda i: _iou(left[i], label["bbox"]), default=None)
-        if best is not None and _iou(left[best], label["bbox"]) >= MATCH_IOU:
+        key = (label["image_id"], label["category_id"])
+        left, box = truths.get(key, []), label["bbox"]
+        best = max(range(len(left)), key=lambda i: _iou(left[i], box), default=None)
+        right = best is not None and _iou(left[best], box) >= MATCH_IOU
+        if not right and any(_share(box, crowd) >= MATCH_IOU for crowd in crowds.get(key, ())):
+            continue
+        counts[label["category_id"]][1] += 1
+        if right and best is not None:
             left.pop(best)
-            counts[category][2] += 1
+            counts[label["category_id"]][2] += 1
     return tuple(ClassScore(names[category], *counts[category]) for category in names)
+
+
+def _overlap(a: list[float], b: list[float]) -> float:
+    """Return the area that two boxes x, y, w, h share."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(0.0, width) * max(0.0, height)
 
 
 def _iou(a: list[float], b: list[float]) -> float:
     """Return the IoU of two boxes x, y, w, h."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    overlap = max(0.0, width) * max(0.0, height)
+    overlap = _overlap(a, b)
     union = a[2] * a[3] + b[2] * b[3] - overlap
-    return float(np.divide(overlap, union)) if union > 0 else 0.0
+    return overlap / union if union > 0 else 0.0
+
+
+def _share(box: list[float], other: list[float]) -> float:
+    """Return how much of a box lies in another."""
+    area = box[2] * box[3]
+    return _overlap(box, other) / area if area > 0 else 0.0
 
 
 def _notes(
@@ -226,12 +268,14 @@ def _notes(
 ) -> tuple[str, ...]:
     """Return what the figures don't cover."""
     notes = []
-    total = sum(1 for one in truth.data["images"] if one.get("video_id") is None)
+    total = len(truth.pictures)
     if pictures < total:
         notes.append(f"{total - pictures} of the truth's {total} pictures are not in the project")
     lacking = sorted(set(truth.categories) - {class_names[i] for i in classes})
-    if lacking:
-        notes.append(
-            f"classes of the truth that the ontology lacks, left out: {', '.join(lacking)}"
-        )
+    spare = [name for i, name in enumerate(class_names) if i not in classes]
+    told = [f"{n} (is it {near}?)" if (near := nearest(n, spare)) else n for n in lacking]
+    if told:
+        notes.append(f"classes of the truth that the ontology lacks, left out: {', '.join(told)}")
+    if spare:
+        notes.append(f"classes that the truth lacks, left out: {', '.join(spare)}")
     return tuple(notes)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from autolabel.errors import StorageError, UsageError
 
-MARKER = ".autolabel-export.json"
-"""Lies in every export, says its format, and shows that the folder is ours to replace."""
+MARKER = ".autolabel-export"
+"""Lies in every export, says its format, and shows that the folder is ours to replace. Its name
+doesn't end in ".json": some readers take every such file for labels."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

@@ -44,8 +44,8 @@ class LabelmeWriter:
         self._placer.finish()
 
     def close(self) -> None:
-        """Write the names that were changed."""
-        self._names.write(self._out, self._tally)
+        """Write the names that were changed, where no reader takes them for labels."""
+        self._names.write(self._out, self._tally, "renamed")
 
     def _write(self, picture: Picture, found: list[Instance]) -> None:
         """Write one picture's file."""

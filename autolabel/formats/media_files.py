@@ -80,11 +80,12 @@ class Names:
             self.changed[name] = result
         return result
 
-    def write(self, folder: Path, tally: Tally) -> None:
-        """Write what was renamed to ``name_map.json``, if anything was."""
+    def write(self, out: Path, tally: Tally, folder: str = "") -> None:
+        """Write what was renamed to ``name_map.json`` in a folder of ``out``, if anything was."""
         if self.changed:
             text = json.dumps(self.changed, ensure_ascii=False, indent=0)
-            (folder / NAME_MAP).write_text(text + "\n", encoding="utf-8")
+            (out / folder).mkdir(exist_ok=True)
+            (out / folder / NAME_MAP).write_text(text + "\n", encoding="utf-8")
             tally.affected[f"pictures renamed, see {NAME_MAP}"] += len(self.changed)
 
     def _part(self, part: str) -> str:

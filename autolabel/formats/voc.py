@@ -10,7 +10,6 @@ Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -69,10 +68,9 @@ class VocWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         masked = self._write_masks(picture, found)
         path.write_text(self._annotation(picture, found, masked), encoding="utf-8")
-        line = f'"{picture.stem}"' if re.search(r"\s", picture.stem) else picture.stem
-        self._list("Main", line)
+        self._list("Main", picture.stem)
         if masked:
-            self._list("Segmentation", line)
+            self._list("Segmentation", picture.stem)
         self._tally.pictures += 1
         self._tally.instances += len(found)
 

@@ -14,16 +14,16 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from autolabel import masks
-from autolabel.outlines import Part, Ring, bridge
 from autolabel.types import RLE
 
 INSET = 0.5
 """Where in its pixel a vertex lies. In the middle, a point that is interpolated on a diagonal
 changes row and column at once, whichever way the diagonal goes: Ultralytics resamples to
 1,000 points before it cuts to whole pixels."""
-_PAIRS_LIMIT = 100_000_000  # border pixels squared; beyond, bridges go from corner to corner
+_LOOKUPS = 20_000_000  # border pixels x outlines; beyond, bridges go to the outline before
 
 Points: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.int64]
@@ -50,51 +50,101 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
     Raises:
         ValueError: If the run lengths are not valid.
     """
-    parts = masks.to_rings(rle)
-    if not parts:
+    runs = masks.to_runs(rle)
+    area = int(runs[1::2].sum())
+    if not area:
         return None
-    rings = [_contour(ring) for part in parts for ring in (part.outer, *part.holes)]
-    drawn = 0
-    if len(rings) == 1:
-        walk = rings[0]
-    elif sum(map(_length, rings)) ** 2 > _PAIRS_LIMIT:
-        flat = bridge([Part(ring.astype(np.int32)) for ring in rings])
-        walk = np.array(flat, np.int64).reshape(-1, 2)
-    else:
-        walk, drawn = _join([_dense(ring) for ring in rings])
-    return PixelRing(_place(_corners(walk)), drawn if len(parts) > 1 else 0, masks.area(rle))
+    rings, parts = _outlines(runs, rle.height)
+    contours = [_contour(ring) for ring in rings]
+    if len(contours) == 1:
+        return PixelRing(_place(_corners(contours[0])), 0, area)
+    walk, drawn = _join([_dense(one) for one in contours])
+    return PixelRing(_place(_corners(walk)), drawn if parts > 1 else 0, area)
 
 
-def _contour(ring: Ring) -> Pixels:
+def _outlines(runs: NDArray[np.int64], height: int) -> tuple[list[Pixels], int]:
+    """Return a mask's outlines along pixel edges, the mask to their right, and its parts.
+
+    As ``autolabel.outlines.trace``, but straight from the run lengths and many times faster:
+    corners are where a column's runs begin or end otherwise than those of the next column.
+    Pixels that touch only at a corner belong to separate outlines.
+    """
+    columns, tops, bottoms = _column_runs(runs, height)
+    tall = height + 1
+    # 2 * (place) + 1 where a run begins and + 0 where one ends: at a place with both, two
+    # pixels touch at a corner, and the end belongs to the side above, the beginning below.
+    ends = np.concatenate([2 * (columns * tall + tops) + 1, 2 * (columns * tall + bottoms)])
+    corners = np.setxor1d(ends, ends + 2 * tall, assume_unique=True)
+    places, begins = corners >> 1, (corners & 1).astype(np.bool_)
+    x, y = places // tall, places % tall
+    # Down a column's edge corners pair up in order; along a row, those of one kind do.
+    order = np.argsort((2 * y + begins) * (int(x[-1]) + 1) + x, kind="stable")
+    along = np.empty(len(order), np.int64)
+    along[order[0::2]], along[order[1::2]] = order[1::2], order[0::2]
+    points = np.stack([x, y], axis=1)
+    rings, parts = [], 0
+    for cycle in _cycles(along.tolist()):
+        outer = bool(begins[cycle[0]])  # its leftmost top side lies above the mask
+        parts += outer
+        rings.append(points[cycle if outer else cycle[::-1]])
+    return rings, parts
+
+
+def _column_runs(runs: NDArray[np.int64], height: int) -> tuple[Pixels, Pixels, Pixels]:
+    """Return the column, first row and row after the last of each run, none over two columns."""
+    ends = np.cumsum(runs)[1::2]
+    starts = ends - runs[1::2]
+    columns = starts // height
+    counts = (ends - 1) // height - columns + 1
+    tops, bottoms = starts - columns * height, ends - columns * height
+    if int(counts.max()) > 1:
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        nth = np.arange(int(counts.sum())) - first
+        tops = np.where(nth == 0, np.repeat(tops, counts), 0)
+        bottoms = np.minimum(np.repeat(bottoms, counts) - nth * height, height)
+        columns = np.repeat(columns, counts) + nth
+    return columns, tops, bottoms
+
+
+def _cycles(along: list[int]) -> list[list[int]]:
+    """Return the rings that sides along a row and down a column (``corner ^ 1``) close."""
+    seen = bytearray(len(along))
+    rings = []
+    for start in range(0, len(along), 2):
+        if seen[start]:
+            continue
+        ring: list[int] = []
+        corner = start
+        while not seen[corner]:
+            across = along[corner]
+            seen[corner] = seen[across] = 1
+            ring += (corner, across)
+            corner = across ^ 1
+        rings.append(ring)
+    return rings
+
+
+def _contour(ring: Pixels) -> Pixels:
     """Return the pixels (K, 2) just inside an outline, where its sides begin and end.
 
-    The mask lies to the right of the way along an outline of ``masks.to_rings``, holes
-    included; a side from a to b runs past the pixels between them.
+    The mask lies to the right of the way; a side from a to b runs past the pixels between.
     """
-    here = ring.astype(np.int64)
-    way = np.roll(here, -1, axis=0) - here
+    way = np.concatenate([ring[1:], ring[:1]]) - ring
     step = np.sign(way)
-    # Going right the pixel is below the side, going down left of it, and so on: in pixel
-    # numbers that is -1 along an axis when the way points against it or the mask lies before.
-    inside = np.stack([-step[:, 1], step[:, 0]], axis=1)
-    first = here + np.minimum(step + inside, 0)
-    last = first + way - step
-    return np.stack([first, last], axis=1).reshape(-1, 2)
-
-
-def _length(ring: Pixels) -> int:
-    """Return how many pixels a closed contour has."""
-    return int(np.abs(np.roll(ring, -1, axis=0) - ring).max(axis=1).sum()) + 1
+    # Going right the pixel is below the side, going down left of it, and so on.
+    first = ring + np.minimum(step + step[:, ::-1] * (-1, 1), 0)
+    both = np.empty((2 * len(ring), 2), np.int64)
+    both[0::2], both[1::2] = first, first + way - step
+    return both
 
 
 def _dense(ring: Pixels) -> Pixels:
     """Return every pixel of a closed contour in order."""
-    way = np.roll(ring, -1, axis=0) - ring
+    way = np.concatenate([ring[1:], ring[:1]]) - ring
     counts = np.abs(way).max(axis=1)
     if not counts.any():
         return ring[:1]
-    begin = np.cumsum(counts) - counts
-    along = np.arange(int(counts.sum())) - np.repeat(begin, counts)
+    along = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     steps = np.repeat(np.sign(way), counts, axis=0) * along[:, None]
     pixels: Pixels = np.repeat(ring, counts, axis=0) + steps
     return pixels
@@ -104,83 +154,93 @@ def _join(rings: list[Pixels]) -> tuple[Pixels, int]:
     """Return one walk around all contours by the shortest bridges, and the pixels between.
 
     Prim's minimum spanning tree over the contours, by the distance of their nearest pixels.
+    Where that would take too long each contour hangs on those before it, which is not always
+    the shortest.
     """
     points = np.concatenate(rings)
-    owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     begins = np.cumsum([0, *(len(ring) for ring in rings)])
+    owner = np.repeat(np.arange(len(rings)), np.diff(begins))
     gap = np.full(len(points), np.inf)
     near = np.zeros(len(points), np.int64)
-    todo = np.arange(len(points))
-    hangs: dict[int, list[int]] = {}
+    left = np.arange(len(points))
+    hangs: dict[int, list[tuple[int, int]]] = {}
+    exact = len(points) * len(rings) <= _LOOKUPS
     drawn, joined = 0, 0
-    for _ in range(len(rings) - 1):
-        todo = todo[owner[todo] != joined]
-        _update(points, todo, begins[joined], begins[joined + 1], gap, near)
-        best = int(todo[gap[todo].argmin()])
-        hangs.setdefault(int(near[best]), []).append(best)
-        drawn += max(0, int(np.abs(points[best] - points[near[best]]).max()) - 1)
-        joined = int(owner[best])
-    order = _walk(begins.tolist(), owner.tolist(), hangs)
-    return points[order], drawn
+    for step in range(1, len(rings)):
+        left = left[owner[left] != joined] if exact else np.arange(begins[step], begins[step + 1])
+        begin, end = (
+            (begins[joined], begins[joined + 1]) if exact else (begins[step - 1], begins[step])
+        )
+        apart, at = cKDTree(points[begin:end]).query(points[left])
+        closer = apart < gap[left]
+        gap[left[closer]], near[left[closer]] = apart[closer], at[closer] + begin
+        best = int(left[gap[left].argmin()])
+        anchor, joined = int(near[best]), int(owner[best])
+        hangs.setdefault(int(owner[anchor]), []).append((anchor, best))
+        drawn += max(0, int(np.abs(points[best] - points[anchor]).max()) - 1)
+    return points[_walk(begins.tolist(), owner.tolist(), hangs)], drawn
 
 
-def _update(
-    points: Pixels,
-    todo: Pixels,
-    begin: int,
-    end: int,
-    gap: NDArray[np.float64],
-    near: Pixels,
-) -> None:
-    """Bring the distances of the points left up to date with a contour that was joined."""
-    ring = points[begin:end]
-    step = max(1, 2_000_000 // len(ring))  # distances at a time, so that memory stays small
-    for first in range(0, len(todo), step):
-        some = todo[first : first + step]
-        apart = ((points[some][:, None] - ring[None]) ** 2).sum(axis=2)
-        at = apart.argmin(axis=1)
-        least = apart[np.arange(len(some)), at]
-        better = least < gap[some]
-        gap[some[better]] = least[better]
-        near[some[better]] = at[better] + begin
+def _walk(
+    begins: list[int], owner: list[int], hangs: dict[int, list[tuple[int, int]]]
+) -> NDArray[np.int64]:
+    """Return the order in which to visit the points: around each contour, over each bridge.
 
+    Args:
+        begins: Where each contour's points begin, and the end.
+        owner: Each point's contour.
+        hangs: Each contour's bridges: its own point, and the one of another contour.
+    """
+    order: list[NDArray[np.int64]] = []
 
-def _walk(begins: list[int], owner: list[int], hangs: dict[int, list[int]]) -> list[int]:
-    """Return the order in which to visit the points: around each contour, over each bridge."""
-    order: list[int] = []
+    def around(start: int) -> list[tuple[int, int] | int]:
+        """Return what to do, last first: slices to walk, and contours to walk around."""
+        ring = owner[start]
+        begin, end = begins[ring], begins[ring + 1]
+        todo: list[tuple[int, int] | int] = []
+        place = start
+        turn = end - begin
+        for anchor, other in sorted(hangs.get(ring, ()), key=lambda b: (b[0] - start) % turn):
+            todo += _slices(place, anchor, begin, end)
+            todo.append(other)
+            place = anchor
+        # Back to the start, over the end of the array if need be, and the start once more.
+        if place >= start:
+            todo += [(place, end), (begin, start + 1)]
+        else:
+            todo.append((place, start + 1))
+        return todo[::-1]
 
-    def around(start: int) -> list[int]:
-        begin, end = begins[owner[start]], begins[owner[start] + 1]
-        return [start, *range(start - 1, begin - 1, -1), *range(end - 1, start, -1), start]
-
-    stack = [[(point, True) for point in around(0)]]  # reversed ways, taken from the end
-    done: set[int] = set()
+    stack = around(0)
     while stack:
-        if not stack[-1]:
-            stack.pop()
-            continue
-        point, first = stack[-1].pop()
-        order.append(point)
-        if first and point not in done:
-            done.add(point)
-            for child in hangs.get(point, ()):
-                stack[-1].append((point, False))
-                stack.append([(other, True) for other in around(child)])
-    return order
+        step = stack.pop()
+        if isinstance(step, int):
+            stack += around(step)
+        else:
+            order.append(np.arange(*step))
+    return np.concatenate(order)
+
+
+def _slices(place: int, last: int, begin: int, end: int) -> list[tuple[int, int] | int]:
+    """Return the slices of a contour from a point to another one, both included."""
+    return [(place, last + 1)] if last >= place else [(place, end), (begin, last + 1)]
 
 
 def _corners(walk: Pixels) -> Pixels:
     """Return a closed walk without repeated points and points on the way straight on."""
-    moved = (walk != np.roll(walk, 1, axis=0)).any(axis=1)
-    walk = walk[moved] if moved.any() else walk[:1]
+    way = walk - np.concatenate([walk[-1:], walk[:-1]])
+    moved = (way[:, 0] != 0) | (way[:, 1] != 0)
+    walk, way = (walk[moved], way[moved]) if moved.any() else (walk[:1], way[:1])
     if len(walk) < 3:
         return walk
-    way = walk - np.roll(walk, 1, axis=0)
+    # Only along rows, columns and exact diagonals can a point be left out unseen: there the
+    # longer side of the way divides it to a step, -1, 0 or 1, along both axes.
+    longer = np.abs(way).max(axis=1)
     step = np.sign(way)
-    # Only along rows, columns and exact diagonals can a point be left out unseen.
-    even = (np.abs(way).min(axis=1) == 0) | (np.abs(way[:, 0]) == np.abs(way[:, 1]))
-    straight = (step == np.roll(step, -1, axis=0)).all(axis=1) & even & np.roll(even, -1)
-    corners: Pixels = walk[~straight]
+    direction = 3 * step[:, 0] + step[:, 1]
+    direction[(step * longer[:, None] != way).any(axis=1) & (way != 0).all(axis=1)] = 9
+    after = np.concatenate([direction[1:], direction[:1]])
+    corners: Pixels = walk[(direction != after) | (direction == 9)]
     return corners
 
 
@@ -190,10 +250,10 @@ def _place(walk: Pixels) -> Points:
     if len(points) < 3:  # a pixel or a line: there and back
         points = np.concatenate([points, points[::-1], points])[:4]
     # A box without width or height would be dropped from training.
-    for axis in (0, 1):
-        if np.ptp(points[:, axis]) == 0:
-            points[len(points) // 2 :, axis] += INSET / 2
-            points[: len(points) // 2, axis] -= INSET / 2
+    flat = points.max(axis=0) == points.min(axis=0)
+    if flat.any():
+        points[len(points) // 2 :, flat] += INSET / 2
+        points[: len(points) // 2, flat] -= INSET / 2
     return points
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
-from autolabel.segment.sam2_checkpoint import load_sam2
+from autolabel.sam2_checkpoint import load_sam2
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

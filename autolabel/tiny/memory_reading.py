@@ -32,19 +32,33 @@ def reading_loss(
     features = [level.flatten(3).permute(0, 3, 1, 2) for level in run.features]
     position = position_of(model, run)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    missed = []
+    missed, confused = [], []
     frames = run.masks.shape[1]
     with torch.autocast("cpu", dtype=torch.bfloat16), without_pointers(model):
         for index in range(frames):
             here = [level[index] for level in features]
             if index:
                 said = read(model, index, here, position, memory)
-                missed.append(share_missed(said, *wanted(model, run, index)))
+                target, weights, added = wanted(model, run, index)
+                missed.append(share_missed(said, target, weights, added))
+                confused.append(confusion(said, target, weights, added))
             if index + 1 < frames:
                 bank = "cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"
                 memory[bank][index] = _remember(model, here, run.masks[:, index], rng)
-    loss = torch.stack(missed).mean()
-    return loss, {"first": float(missed[0].detach()), "last": float(missed[-1].detach())}
+    plain, pairs = torch.stack(missed).mean(), torch.stack(confused).mean()
+    return plain + pairs, {"missed": float(plain.detach()), "confused": float(pairs.detach())}
+
+
+def confusion(said: Tensor, target: Tensor, weights: Tensor, added: Tensor) -> Tensor:
+    """As ``share_missed``, of the differences within pairs; 1 for the same answer to both.
+
+    The two of a pair are in the same clip: what differs is only which of them is meant, so this
+    is nothing but what was read from the memory.
+    """
+    between = (said.float()[0::2] - said.float()[1::2]) - (target[0::2] - target[1::2])
+    inside = torch.maximum(weights[0::2], weights[1::2]) > weights.median()
+    error = between.pow(2).mean(1, keepdim=True) * inside
+    return error.sum() / (inside.sum() + 1.0) / added
 
 
 def position_of(model: SAM2Base, run: Run) -> Tensor:
@@ -98,6 +112,53 @@ def read(
         num_frames=1_000_000,
     )
     return said
+
+
+def prime_memory(model: SAM2Base, run: Run) -> None:
+    """Sets the new memory's scales so that it has something to say from the first step.
+
+    As sam2 initialises it, what is read from memory is hundreds of times weaker than the layer's
+    own signal and is an average over all places. Here what is read begins centred and half as
+    strong as the features, from the same place (equal biases make rotary attention fall with
+    distance), and the last normalisation keeps the features' scale, which the decoder knows.
+    """
+    attention, encoder = model.memory_attention, model.memory_encoder
+    reads = [layer.cross_attn_image for layer in attention.layers]
+    with torch.no_grad():
+        for layer in attention.layers:
+            layer.linear2.weight.mul_(0.2)
+            layer.self_attn.out_proj.weight.mul_(0.2)
+            layer.cross_attn_image.q_proj.bias.fill_(2.5)
+            layer.cross_attn_image.k_proj.bias.fill_(2.5)
+        target, _, _ = wanted(model, run, 1)
+        attention.norm.weight.fill_(float(target.std(dim=1).mean()))
+        _centre(model, run, encoder.out_proj, channels=1, spread=1.0)
+        for part in reads:
+            _centre(model, run, part.out_proj, channels=-1, spread=0.5 * float(target.std()))
+        said = _heard(model, run, attention.norm, channels=-1)
+        attention.norm.bias.copy_(target.mean(dim=(0, 2, 3)) - said.mean(0))
+        model.mask_downsample.weight.fill_(20.0 / 16)  # masks 0..1 become the logits of prompts
+        model.mask_downsample.bias.fill_(-10.0)
+        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias.fill_(4.0)
+
+
+def _centre(
+    model: SAM2Base, run: Run, last: torch.nn.Linear | torch.nn.Conv2d, *, channels: int, spread: float
+) -> None:
+    """Gives what the layer ``last`` says mean 0 in each channel and this spread in all."""
+    said = _heard(model, run, last, channels)
+    gain = spread / (said - said.mean(0)).pow(2).mean().sqrt()
+    last.bias.sub_(said.mean(0)).mul_(gain)
+    last.weight.mul_(gain)
+
+
+def _heard(model: SAM2Base, run: Run, part: torch.nn.Module, channels: int) -> Tensor:
+    """All that ``part`` says while a run is read, (places, C)."""
+    heard: list[Tensor] = []
+    handle = part.register_forward_hook(lambda module, given, said: heard.append(said.float()))
+    reading_loss(model, run, np.random.default_rng(0))
+    handle.remove()
+    return torch.cat([h.transpose(channels, -1).flatten(0, -2) for h in heard])
 
 
 class without_pointers:

@@ -21,7 +21,14 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
 from autolabel.tiny.loop import Loop, load_weights
-from autolabel.tiny.memory_reading import position_of, reading_loss, share_missed, wanted
+from autolabel.tiny.memory_reading import (
+    confusion,
+    position_of,
+    prime_memory,
+    reading_loss,
+    share_missed,
+    wanted,
+)
 from autolabel.tiny.segmenter_config import (
     DEFAULT_CONFIG,
     WEIGHTS,
@@ -30,7 +37,7 @@ from autolabel.tiny.segmenter_config import (
     save_model,
 )
 from autolabel.tiny.segmenter_data import Pool, PromptKind, iou_of, make_prompts, mask_loss
-from autolabel.tiny.segmenter_heads import Decoded, decode, freeze
+from autolabel.tiny.segmenter_heads import freeze
 from autolabel.tiny.tracker_data import Run, draw_run, make_window
 
 FIRST_SEED = 5_000_000
@@ -58,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = build_model(DEFAULT_CONFIG)
     if args.stage != "follow":
         load_weights(model, args.start or args.work / "tune.pt")
-        prime_memory(model, args.first_seed)
+        prime_memory(model, _drawing(model, args, 0)(np.random.default_rng(args.seed), 4))
         train_reading(model, args)
     if args.stage != "read":
         load_weights(model, args.work / "read.pt")
@@ -68,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
     """The memory learns to read true masks of earlier frames (``memory_reading``)."""
-    memory = _groups(model, args.lr)[:1]
+    memory = _groups(model, args.lr)
     loop = Loop(args.work, "read", model, memory, args.read_minutes, args.seed)
     draw = _drawing(model, args, loop.step)
 
@@ -79,7 +86,7 @@ def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
 
 
 def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
-    """Memory and decoder learn to follow objects on their own answers."""
+    """The memory learns to follow objects on the model's own answers."""
     loop = Loop(args.work, "follow", model, _groups(model, args.lr), args.minutes, args.seed)
     draw = _drawing(model, args, 100_000 + loop.step)
     heard = _listen(model)
@@ -136,16 +143,16 @@ def run_loss(
         if index:
             right.append(ious[there])
             gone.append(spoken[2].detach()[~there, 0] <= 0)
-    alone, image_iou = _image_part(model, run, rng)
-    values = {"j": float(torch.cat(right).mean()), "image": image_iou}
+    values = {"j": float(torch.cat(right).mean())}
     if len(absent := torch.cat(gone)):
         values["said gone"] = float(absent.float().mean())
-    missed = [
-        share_missed(said, *wanted(model, run, index)) for index, said in enumerate(heard.read, 1)
-    ]
+    missed = []
+    for index, said in enumerate(heard.read, 1):
+        asked = wanted(model, run, index)
+        missed.append(share_missed(said, *asked) + confusion(said, *asked))
     reading = torch.stack(missed).mean()
     values["reading"] = float(reading.detach())
-    return torch.stack(losses).mean() + 0.5 * alone + 0.5 * reading, values
+    return torch.stack(losses).mean() + 0.4 * reading, values
 
 
 def _frame_loss(spoken: Spoken, truth: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,53 +196,6 @@ def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator) -> Non
         memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = out
 
 
-def prime_memory(model: SAM2Base, seed: int) -> None:
-    """Sets the new memory's scales so that it has something to say from the first step.
-
-    As sam2 initialises it, what is read from memory is hundreds of times weaker than the layer's
-    own signal and is an average over all places. Here it starts as strong as the features, looks
-    mostly at the same place (equal biases make rotary attention fall with distance), and the
-    normalisation at the end keeps the features' scale, which the decoder knows.
-    """
-    attention = model.memory_attention
-    features = make_window(model, seed).features[2].float()
-    with torch.no_grad():
-        attention.norm.weight.fill_(float(features.std(dim=1).mean()))
-        attention.norm.bias.copy_(features.mean(dim=(0, 2, 3)))
-        for layer in attention.layers:
-            layer.linear2.weight.mul_(0.2)
-            layer.self_attn.out_proj.weight.mul_(0.2)
-            layer.cross_attn_image.q_proj.bias.fill_(2.5)
-            layer.cross_attn_image.k_proj.bias.fill_(2.5)
-            layer.cross_attn_image.v_proj.weight.mul_(1.2)
-            layer.cross_attn_image.out_proj.weight.mul_(1.2)
-        model.memory_encoder.out_proj.weight.mul_(4.0)
-        model.mask_downsample.weight.fill_(
-            20.0 / 16
-        )  # masks 0..1 become the logits of mask prompts
-        model.mask_downsample.bias.fill_(-10.0)
-        model.sam_mask_decoder.pred_obj_score_head.layers[2].bias.fill_(4.0)
-
-
-def _image_part(model: SAM2Base, run: Run, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """Loss and IoU of the first frames asked as pictures, so that this is not forgotten."""
-    truth = run.masks[:, 0]
-    kinds: tuple[PromptKind, ...] = ("box", "box", "loose box", "points", "mask")
-    kind = kinds[int(rng.integers(len(kinds)))]
-    features = [level[0] for level in run.features]
-    features[2] = features[2] + model.no_mem_embed.permute(0, 2, 1)[..., None]
-    answer: Decoded = decode(
-        model, features, torch.arange(len(truth)), make_prompts(truth, kind, rng)
-    )
-    fine = F.interpolate(answer.masks.float(), scale_factor=2, mode="bilinear")
-    half = F.avg_pool2d(truth[:, None].float(), 2).expand(-1, 4, -1, -1)
-    share = torch.tensor([1.0, 0.1, 0.1, 0.1])
-    each = mask_loss(fine.flatten(0, 1), half.flatten(0, 1)).view(-1, 4)
-    real = iou_of(fine.detach(), half > 0.5)
-    loss = (each * share).sum(1).mean() + (answer.iou.float() - real).abs().mean()
-    return loss, float(real[:, 0].mean())
-
-
 def _listen(model: SAM2Base) -> Heard:
     """What the mask decoder and the memory attention say inside ``track_step`` from now on.
 
@@ -248,7 +208,7 @@ def _listen(model: SAM2Base) -> Heard:
         heard.spoken.append((said[0], said[1], said[3]))
 
     def note_reading(module: nn.Module, given: object, said: Tensor) -> None:
-        heard.read.append(said.permute(1, 2, 0).unflatten(2, (side, side)))
+        heard.read.append(said.permute(1, 2, 0).reshape(said.shape[1], -1, side, side))
 
     model.sam_mask_decoder.register_forward_hook(note_masks)
     model.memory_attention.register_forward_hook(note_reading)
@@ -256,17 +216,25 @@ def _listen(model: SAM2Base) -> Heard:
 
 
 def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
-    """The optimiser's groups: memory at ``rate``, decoder at a quarter, encoder not at all."""
-    decoder = model.sam_mask_decoder
-    for part in (model.image_encoder, decoder.conv_s0, decoder.conv_s1):
-        freeze(part)
-    heads = [*model.sam_prompt_encoder.parameters(), *decoder.parameters()]
-    known = {id(p) for p in heads}
-    memory = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-    return [
-        {"params": memory, "lr": rate},
-        {"params": [p for p in heads if p.requires_grad], "lr": 0.25 * rate},
-    ]
+    """The optimiser's groups: the memory at ``rate``; encoder, prompts and decoder not at all.
+
+    Under a decoder that stays as it is the memory learns faster, as the encoder did under the
+    teacher's, and masks from boxes stay as good as they were. Where the memory attention looks is
+    learnt slowly: it begins by looking at the same place (``prime_memory``), and forgets that
+    before anything is there to be read otherwise.
+    """
+    freeze(model)
+    attention = model.memory_attention
+    looks = [layer.cross_attn_image for layer in attention.layers]
+    look = [p for a in looks for part in (a.q_proj, a.k_proj) for p in part.parameters()]
+    parts = (attention, model.memory_encoder, model.obj_ptr_proj, model.mask_downsample)
+    memory = [p for part in parts for p in part.parameters()]
+    memory += model.sam_mask_decoder.pred_obj_score_head.parameters()
+    memory += [model.maskmem_tpos_enc, model.no_obj_ptr, model.no_obj_embed_spatial]
+    memory = [p for p in memory if all(p is not q for q in look)]
+    for parameter in [*memory, *look]:
+        parameter.requires_grad_(True)
+    return [{"params": memory, "lr": rate}, {"params": look, "lr": 0.1 * rate}]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -41,6 +41,8 @@ class CueSettings:
             (normalised cross-correlation, -1 to 1), is another scene.
         doubt: One that agrees less than this is, where the histogram says so, too.
         histogram: Share of the picture (0 to 1) whose brightness must differ then.
+        changed: Share of the cells that a cut changes at least: an object that appears on an
+            even ground changes the structure, but few cells.
         difference: Mean absolute difference of the thumbnails (0 to 1) that is a change.
         blank: Standard deviation of the luma (0 to 1) below which a frame has no structure.
     """
@@ -48,6 +50,7 @@ class CueSettings:
     structure: float = 0.45
     doubt: float = 0.65
     histogram: float = 0.08
+    changed: float = 0.4
     difference: float = 0.12
     blank: float = 0.02
 
@@ -90,6 +93,9 @@ class SceneCues:
         )
 
     def _is_cut(self, before: _Thumbnail, now: _Thumbnail) -> bool:
+        noise = min(0.04, max(0.005, 0.25 * min(float(before.std()), float(now.std()))))
+        if float((np.abs(before - now) > noise).mean()) < self._settings.changed:
+            return False
         agreement = structure(before, now)
         if agreement >= self._settings.doubt:
             return False

@@ -83,7 +83,7 @@ class Identity:
         live = {i: region for i, region in shown.items() if i in self.tracks}
         matched, spare = self._match(live, found)
         free = [d for d in range(len(found)) if d not in spare and d not in matched]
-        revived = self._revive(position, live, found, free)
+        revived = self._revive(position, set(matched.values()), set(live), found, free)
         born = {d: self._next_id + n for n, d in enumerate(d for d in free if d not in revived)}
         self._next_id += len(born)
         for d, track_id in born.items():
@@ -148,8 +148,8 @@ class Identity:
         self.tracks = {}
         for fields in state["tracks"]:
             votes = tuple((int(c), float(s)) for c, s in fields["votes"])
-            parts = {"votes": votes, "box": tuple(fields["box"]), "look": tuple(fields["look"])}
-            self.tracks[fields["id"]] = Track(**{**fields, **parts})
+            lists = {key: tuple(fields[key]) for key in ("box", "found_box", "look")}
+            self.tracks[fields["id"]] = Track(**{**fields, **lists, "votes": votes})
 
     def _pairs(self, seen: Mapping[int, Region], least: float) -> list[tuple[int, int]]:
         ids = sorted(i for i in seen if i in self.tracks)
@@ -189,37 +189,42 @@ class Identity:
     def _revive(
         self,
         position: int,
-        live: Mapping[int, Region],
+        matched: set[int],
+        live: set[int],
         found: Sequence[Found],
         free: Sequence[int],
     ) -> dict[int, int]:
-        """Detection -> track that wasn't seen, for detections that may well be it."""
-        away = [t for t in self.tracks.values() if t.id not in live and t.last < position]
-        gains = np.zeros((len(free), len(away)))
+        """Detection -> track without one, for detections that may well be it."""
+        lonely = [
+            t
+            for t in self.tracks.values()
+            if t.id not in matched and (t.id in live or t.last < position)
+        ]
+        gains = np.zeros((len(free), len(lonely)))
         for i, d in enumerate(free):
-            for j, track in enumerate(away):
-                gains[i, j] = self._returned(track, found[d])
+            for j, track in enumerate(lonely):
+                gains[i, j] = self._returned(track, found[d], track.id in live)
         rows, columns = linear_sum_assignment(gains, maximize=True)
         return {
-            free[i]: away[j].id for i, j in zip(rows, columns, strict=True) if gains[i, j] > 0.0
+            free[i]: lonely[j].id for i, j in zip(rows, columns, strict=True) if gains[i, j] > 0.0
         }
 
-    def _returned(self, track: Track, one: Found) -> float:
-        """How likely a detection is a track that was gone; 0 where it can't be."""
+    def _returned(self, track: Track, one: Found, followed: bool) -> float:
+        """How likely a detection is a track that has none; 0 where it can't be."""
         rules = self.settings
-        x, y = one.region.centre
-        x1, y1, x2, y2 = track.box
-        moved = math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2) / self.diagonal
+        reach = rules.drift_distance if followed else rules.revive_distance
+        places = (track.box, track.found_box) if followed else (track.box,)
+        moved = min(_distance(box, one.region.box) for box in places) / self.diagonal
         alike = likeness(track.look, one.look)
         ratio = max(track.area, one.region.area) / min(track.area, one.region.area)
         if (
             track.class_id != one.class_id
-            or moved > rules.revive_distance
+            or moved > reach
             or alike < rules.revive_look
-            or ratio > rules.revive_size
+            or (ratio > rules.revive_size and not followed)
         ):
             return 0.0
-        return alike + (1.0 - moved / rules.revive_distance) + 1e-6
+        return alike + (1.0 - moved / reach) + 1e-6
 
     def _new(self, track_id: int, position: int, one: Found) -> Track:
         return Track(
@@ -233,6 +238,7 @@ class Identity:
             misses=0,
             parked=False,
             box=one.region.box,
+            found_box=one.region.box,
             area=one.region.area,
             look=one.look,
         )
@@ -246,7 +252,8 @@ class Identity:
             since=track.since if track.last >= position - 1 else position,
             parked=False,
             box=region.box,
-            area=region.area,
+            # Who leaves behind something, or the picture, shrinks first: remember its size.
+            area=max(region.area, track.area * 9 // 10),
         )
 
     def _vote(self, track_id: int, one: Found) -> None:
@@ -259,6 +266,7 @@ class Identity:
             votes=tuple(sorted(votes.items())),
             found=track.found + 1,
             misses=0,
+            found_box=one.region.box,
             look=one.look,
         )
 
@@ -289,3 +297,8 @@ class Identity:
         gone = set(ids)
         if gone:
             self._apart = {pair for pair in self._apart if not gone.intersection(pair)}
+
+
+def _distance(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Pixels between the middles of two boxes."""
+    return math.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2)

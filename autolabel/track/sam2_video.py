@@ -92,9 +92,7 @@ class Sam2Tracker:
                 "checkpoint (such as sam2.1_hiera_tiny.pt), or label the frames as pictures."
             )
         if max_conditioning < 0 or max_conditioning == 1:
-            raise UsageError(
-                f"max_conditioning: expected 0 or from 2, found {max_conditioning}"
-            )
+            raise UsageError(f"max_conditioning: expected 0 or from 2, found {max_conditioning}")
         self.model = model.eval()
         self.device = torch.device(device)
         self.dtype = dtype

@@ -24,6 +24,8 @@ class IdentitySettings:
         park_after: Frames without being seen until the tracker need not look for it.
         revive_look: Least likeness of colours to be taken for a track that was gone.
         revive_distance: Farthest it may have moved, in diagonals of the picture.
+        drift_distance: The same for a track that is followed, but not where a detection is:
+            how far an object moves between key frames while the tracker loses it.
         revive_size: Most its area may have changed, as a ratio.
         dormant_limit: Most dormant tracks; those gone longest end.
     """
@@ -38,6 +40,7 @@ class IdentitySettings:
     park_after: int = 60
     revive_look: float = 0.5
     revive_distance: float = 0.5
+    drift_distance: float = 0.2
     revive_size: float = 3.0
     dormant_limit: int = 256
 
@@ -67,7 +70,8 @@ class Track:
         misses: Key frames in a row that didn't find it where it claimed to be.
         parked: Whether the tracker has let go of it; only a detection brings it back.
         box: Where it was seen last.
-        area: Its pixels then.
+        found_box: Where a key frame found it last.
+        area: Its pixels, shrinking by a tenth a frame at most.
         look: Its colours when a key frame found it last.
     """
 
@@ -81,6 +85,7 @@ class Track:
     misses: int
     parked: bool
     box: tuple[int, int, int, int]
+    found_box: tuple[int, int, int, int]
     area: int
     look: Look
 
@@ -101,7 +106,7 @@ class KeyframeOutcome:
 
     Attributes:
         matched: Detections of tracks that are being followed.
-        revived: Detections of tracks that were not seen.
+        revived: Detections of tracks that were not seen, or followed to a wrong place.
         born: Detections that are new tracks.
         dropped: Tentative tracks that weren't found again: their labels were no objects.
         ended: Younger duplicates.

@@ -105,7 +105,7 @@ def test_the_file_is_as_documented_down_to_the_byte(tmp_path: Path) -> None:
         ("1 left out: inputs that could not be labelled (see autolabel info)",),
     )
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        ".autolabel-export.json",
+        ".autolabel-export",
         "annotations.json",
     ]
 
@@ -335,7 +335,7 @@ def test_kill_9_before_every_step_leaves_the_old_or_the_new_export(tmp_path: Pat
         export(old, "coco", out, overwrite=True)
         status = export_killed(tmp_path / "new", out, steps)
         seen.append(read(out)["images"][0]["file_name"])
-        assert (out / ".autolabel-export.json").is_file()
+        assert (out / ".autolabel-export").is_file()
         if status == 0:
             break
         assert os.WTERMSIG(status) == signal.SIGKILL

@@ -72,6 +72,17 @@ def test_a_large_object_passing_is_no_cut(seed):
     assert Cue.CUT not in cues(frames)
 
 
+def test_objects_that_pop_up_on_an_even_ground_are_no_cut():
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(12):
+        frame = np.full((H, W, 3), 90, np.uint8)
+        for x, y in rng.integers(0, 120, (3, 2)):
+            frame[y : y + 60, x : x + 60] = rng.integers(0, 256, 3)
+        frames.append(frame)
+    assert Cue.CUT not in cues(frames)
+
+
 def test_a_dissolve_has_no_hard_cut():
     a, b = scene(1).astype(float), scene(2).astype(float)
     frames = [(a * (1 - t) + b * t).astype(np.uint8) for t in np.linspace(0, 1, 24)]

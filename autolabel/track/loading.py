@@ -1,0 +1,27 @@
+"""The tracker on a SAM 2 checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from autolabel.sam2_checkpoint import load_sam2
+from autolabel.track.sam2_video import Sam2Tracker
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_tracker(path: Path, *, device: str, dtype: str) -> Sam2Tracker:
+    """Return what follows objects through videos with the weights in ``path``.
+
+    Args:
+        path: A checkpoint, as ``autolabel.sam2_checkpoint.load_sam2`` takes it.
+        device: "cpu" or "cuda:N".
+        dtype: "fp32", "bf16" or "fp16".
+
+    Raises:
+        WeightsError: If it isn't a SAM 2 checkpoint, or one without the memory's tensors.
+    """
+    model, info = load_sam2(path, device)
+    return Sam2Tracker(model, device=device, dtype=DTYPES[dtype], has_memory=info.has_memory)
