@@ -79,6 +79,12 @@ class VideoConfig:
         """Return it as the store keeps it: JSON."""
         return json.dumps(asdict(self))
 
+    def takes(self, index: int) -> bool:
+        """Return whether a run labels this frame; limits in seconds are taken as open."""
+        first = self.start if isinstance(self.start, int) else 0
+        before_end = not isinstance(self.end, int) or index < self.end
+        return index >= first and before_end and (index - first) % self.stride == 0
+
     @classmethod
     def from_text(cls, text: str) -> VideoConfig:
         """Return what ``text()`` was; the defaults for an empty text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -117,10 +117,8 @@ class Labeling:
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
-        stages = self._check(plan.done < plan.total, redo)
+        stages = self._check(plan, redo)
         reselected = self._select_anew(redo)
-        if stages is not None:
-            self._prepare_videos(plan)
         self._progress.start(plan.total, plan.done)
         finished = stages is None or self._label(plan, stages)
         self._progress.finish()
@@ -137,7 +135,7 @@ class Labeling:
             return True
         return run_videos(VideoWork(work, self._tracker, self._video), plan.videos())
 
-    def _prepare_videos(self, plan: Plan) -> None:
+    def _load_tracker(self, plan: Plan, meta: Mapping[str, str]) -> None:
         """Load the tracker if there are videos to label; refuse other settings than before.
 
         Raises:
@@ -147,23 +145,24 @@ class Labeling:
         """
         if next(plan.videos(), None) is None:
             return
-        config, was = self._config, self._project.meta().get("video")
+        config, was = self._config, meta.get("video")
         if was is not None and was != self._video.text():
             raise ProjectChanged(
                 _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
             )
         self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
-        self._project.set_meta({"video": self._video.text()})
 
-    def _check(self, needed: bool, redo: bool) -> Stages | None:
+    def _check(self, plan: Plan, redo: bool) -> Stages | None:
         """Return the models if they are needed; refuse what doesn't fit the project.
+
+        Nothing is written before all of it has been found fit.
 
         Raises:
             ProjectChanged: If the project was made with other models or prompts.
         """
         meta = {} if redo else self._project.meta()
         changes = identity(self._config, self._ontology, None).changes(meta)
-        if not needed and not changes:
+        if plan.done == plan.total and not changes:
             return None
         stages = load_stages(self._config)
         changes = identity(self._config, self._ontology, stages).changes(meta)
@@ -171,6 +170,7 @@ class Labeling:
             raise ProjectChanged(_refusal(self._project, changes))
         for warning in stages.grounder.check_prompts(self._ontology.prompts):
             self._progress.note(f"warning: {warning}")
+        self._load_tracker(plan, meta)
         self._begin(stages, redo)
         return stages
 
@@ -182,6 +182,8 @@ class Labeling:
         elif not self._project.meta():
             meta |= _selection(self._ontology)
             self._project.set_run(meta, _classes(self._ontology), self._ontology.prompts)
+        if self._tracker is not None:
+            self._project.set_meta({"video": self._video.text()})
 
     def _select_anew(self, redo: bool) -> int:
         """Apply changed thresholds, limits and class names to what is stored, without a model."""

@@ -5,8 +5,8 @@
     python benchmarks/exports.py PICTURES --fiftyone     FiftyOne's too, where it is installed
                                                          (set FIFTYONE_DATABASE_URI)
 
-10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a project on disk and writes
-the export; the others start from what they hold in memory. No pictures are copied. Peak
+10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a
+project on disk and writes the export; the others start from what they hold in memory. No pictures are copied. Peak
 memory is that of this process after each export. Rates and ratios are of CPU time (one thread),
 so that what else runs on the machine matters less.
 """
@@ -84,7 +84,8 @@ def timed(what: str, pictures: int, work: Callable[[], Any]) -> float:
     wall, seconds = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{what:28} {wall:8.2f} s, CPU {seconds:8.2f} s {1e6 * seconds / pictures / OBJECTS:9.1f} us an object "
+        f"{what:28} {wall:8.2f} s, CPU {seconds:8.2f} s "
+        f"{1e6 * seconds / pictures / OBJECTS:9.1f} us an object "
         f"{pictures / seconds:9,.0f} pictures/s   peak {peak:6.0f} MiB",
         flush=True,
     )

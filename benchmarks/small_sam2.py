@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -10,8 +12,25 @@ SAM2 = "configs/sam2/sam2_hiera_t.yaml"
 SAM21 = "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 
+AS_BUNDLED = (
+    "model.num_maskmem=4",
+    "++model.max_obj_ptrs_in_encoder=8",
+    "model.add_tpos_enc_to_obj_ptrs=false",
+    "model.proj_tpos_enc_in_obj_ptrs=false",
+    "model.multimask_output_for_tracking=false",
+    "model.use_multimask_token_for_obj_ptr=false",
+    "model.memory_encoder.fuser.num_layers=1",
+)
+"""What differs in the bundled model (``autolabel.tiny.segmenter_config``), from SAM 2.1."""
+
+
 def small_predictor(
-    config: str = SAM21, *, image_size: int = 256, embed_dim: int = 32, seed: int = 0, **extra: bool
+    config: str = SAM21,
+    *,
+    image_size: int = 256,
+    embed_dim: int = 32,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
 ) -> SAM2VideoPredictor:
     """A video predictor with every setting of ``config`` but its size; 8 M parameters at 32.
 
@@ -23,11 +42,11 @@ def small_predictor(
         image_size: the model's, a multiple of 32.
         embed_dim: of the image encoder.
         seed: of the weights.
-        extra: more settings of the predictor, by name.
+        overrides: more settings, in Hydra's grammar.
     """
     torch.manual_seed(seed)
     channels = ",".join(str(embed_dim * 2**i) for i in (3, 2, 1, 0))
-    overrides = [
+    sizes = [
         f"++model.image_size={image_size}",
         f"model.image_encoder.trunk.embed_dim={embed_dim}",
         "model.image_encoder.trunk.stages=[1,1,2,1]",
@@ -35,9 +54,10 @@ def small_predictor(
         f"model.image_encoder.neck.backbone_channel_list=[{channels}]",
         "model.memory_attention.num_layers=2",
         "model.memory_attention.layer.dim_feedforward=512",
-        *(f"++model.{name}={str(value).lower()}" for name, value in extra.items()),
     ]
-    model = build_sam2_video_predictor(config, None, device="cpu", hydra_overrides_extra=overrides)
+    model = build_sam2_video_predictor(
+        config, None, device="cpu", hydra_overrides_extra=[*sizes, *overrides]
+    )
     # Needs sam2's CUDA extension; without it the predictor only warns on every frame.
     model.fill_hole_area = 0
     balance(model)

@@ -44,7 +44,7 @@ def start(*args: str | Path, **environ: str) -> subprocess.Popen[str]:
 def autolabel(*args: str | Path, code: int = 0, **environ: str) -> str:
     """Run autolabel to its end; return what it printed to both streams."""
     process = start(*args, **environ)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == code, (out, err)
     return out + err
 

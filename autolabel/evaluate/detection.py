@@ -116,8 +116,9 @@ def evaluate_detection(project: Project, truth: Truth) -> Evaluation:
         return Evaluation(0, None, None, (), video, notes)
     data = _truth_of(truth, image_ids, set(classes.values()))
     box = _average_precision(data, labels, image_ids, "bbox")
-    masked = all("segmentation" in one for one in (*data["annotations"], *labels))
-    mask = _average_precision(data, labels, image_ids, "segm") if masked and labels else None
+    outlined = [one for one in labels if "segmentation" in one]  # an empty mask finds nothing
+    masked = outlined and all("segmentation" in one for one in data["annotations"])
+    mask = _average_precision(data, outlined, image_ids, "segm") if masked else None
     names = {category: class_names[class_id] for class_id, category in classes.items()}
     return Evaluation(len(image_ids), box, mask, _scores(data, labels, names), video, notes)
 

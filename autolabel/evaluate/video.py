@@ -31,6 +31,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from autolabel import masks
+from autolabel.config import VideoConfig
 from autolabel.errors import FormatError
 from autolabel.evaluate.truth import Entry, Truth, match_names, rle
 from autolabel.evaluate.video_metrics import Floats, FrameOverlap, Links, boundary_f, link
@@ -148,7 +149,8 @@ def evaluate_video(project: Project, truth: Truth, classes: dict[int, int]) -> V
     videos = truth.videos
     found = [media for media in project.media("done") if media.kind != "image"]
     matched = _match(found, list(videos))
-    reading = _Reading(truth, classes)
+    chosen = VideoConfig.from_text(project.meta().get("video", ""))
+    reading = _Reading(truth, classes, chosen)
     clips = []
     for media, labels in project.labelled() if matched else ():
         if media.name in matched:
@@ -197,8 +199,8 @@ class _Clip:
 class _Reading:
     """Brings truth and labels of a clip into one form and counts what it leaves out."""
 
-    def __init__(self, truth: Truth, classes: dict[int, int]) -> None:
-        self._path, self._classes = truth.path, classes
+    def __init__(self, truth: Truth, classes: dict[int, int], chosen: VideoConfig) -> None:
+        self._path, self._classes, self._chosen = truth.path, classes, chosen
         self._videos = len(truth.videos)
         self._left_out: Counter[str] = Counter()
         self._images: dict[int, list[Entry]] = defaultdict(list)
@@ -226,6 +228,8 @@ class _Reading:
         rows: dict[object, int] = {}
         truths: _Frames = {}
         for image in sorted(self._images[video["id"]], key=lambda one: int(one["frame_index"])):
+            if not self._chosen.takes(image["frame_index"]):
+                continue
             if (image["height"], image["width"]) != (media.height, media.width):
                 raise FormatError(
                     f"{self._path}: {image['file_name']} is {image['width']} x {image['height']} "

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from autolabel.formats.base import ExportOptions, Tally
 from autolabel.formats.media_files import Names, Picture, Placer, pictures
-from autolabel.formats.yolo_ring import pixel_ring
+from autolabel.formats.yolo_ring import INSET, Pixels, pixel_ring
 from autolabel.types import Instance, MediaRecord
 
 BRIDGED_SHARE = 0.02
@@ -105,9 +106,11 @@ class YoloWriter:
                     "masks of separate parts: the line that joins them is drawn by Ultralytics "
                     f"and covers over {BRIDGED_SHARE:.0%} of the mask"
                 ] += 1
+            if ring.pixels is not None:
+                return f"{one.class_id} {_shares_text(ring.pixels, height, width)}\n"
             points = ring.points
         values = (points / (width, height)).ravel().tolist()
-        return ("%d" + " %.6f" * len(values) + "\n") % (one.class_id, *values)
+        return f"{one.class_id} {' '.join(f'{value:.6f}' for value in values)}\n"
 
     def _box(self, one: Instance, height: int, width: int) -> str:
         """Return a box's line."""
@@ -116,6 +119,20 @@ class YoloWriter:
         y1, y2 = (min(max(y, 0.0), height) / height for y in (y1, y2))
         values = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
         return f"{one.class_id} {' '.join(f'{value:.7f}' for value in values)}\n"
+
+
+def _shares_text(pixels: Pixels, height: int, width: int) -> str:
+    """Return vertices in the middle of pixels as shares of the picture, from ready texts."""
+    words = [""] * (2 * len(pixels))
+    words[0::2] = map(_middles(width).__getitem__, pixels[:, 0].tolist())
+    words[1::2] = map(_middles(height).__getitem__, pixels[:, 1].tolist())
+    return " ".join(words)
+
+
+@lru_cache(16)
+def _middles(side: int) -> list[str]:
+    """Return the text of each pixel's middle as a share of a side."""
+    return [f"{(pixel + INSET) / side:.6f}" for pixel in range(side)]
 
 
 class YoloBoxWriter(YoloWriter):

@@ -37,11 +37,14 @@ class PixelRing:
         points: float64 (K, 2), x and y in pixels, K >= 3.
         drawn: Pixels outside the mask that its bridges cover, at most.
         area: Pixels of the mask.
+        pixels: int64 (K, 2), the pixels in whose middle the points lie; None where some are
+            off the middle.
     """
 
     points: Points
     drawn: int
     area: int
+    pixels: Pixels | None = None
 
 
 def pixel_ring(rle: RLE) -> PixelRing | None:
@@ -57,9 +60,13 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
     rings, parts = _outlines(runs, rle.height)
     contours = [_contour(ring) for ring in rings]
     if len(contours) == 1:
-        return PixelRing(_place(_corners(contours[0])), 0, area)
-    walk, drawn = _join([_dense(one) for one in contours])
-    return PixelRing(_place(_corners(walk)), drawn if parts > 1 else 0, area)
+        corners, drawn = _corners(contours[0]), 0
+    else:
+        walk, drawn = _join([_dense(one) for one in contours])
+        corners = _corners(walk)
+    points = _place(corners)
+    middle = len(points) == len(corners) and bool((points == corners + INSET).all())
+    return PixelRing(points, drawn if parts > 1 else 0, area, corners if middle else None)
 
 
 def _outlines(runs: NDArray[np.int64], height: int) -> tuple[list[Pixels], int]:
@@ -141,7 +148,7 @@ def _contour(ring: Pixels) -> Pixels:
 def _dense(ring: Pixels) -> Pixels:
     """Return every pixel of a closed contour in order."""
     way = np.concatenate([ring[1:], ring[:1]]) - ring
-    counts = np.abs(way).max(axis=1)
+    counts = np.maximum(np.abs(way[:, 0]), np.abs(way[:, 1]))  # faster than max(axis=1)
     if not counts.any():
         return ring[:1]
     along = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -173,7 +180,8 @@ def _join(rings: list[Pixels]) -> tuple[Pixels, int]:
         )
         apart, at = cKDTree(points[begin:end]).query(points[left])
         closer = apart < gap[left]
-        gap[left[closer]], near[left[closer]] = apart[closer], at[closer] + begin
+        nearer = left[closer]
+        gap[nearer], near[nearer] = apart[closer], at[closer] + begin
         best = int(left[gap[left].argmin()])
         anchor, joined = int(near[best]), int(owner[best])
         hangs.setdefault(int(owner[anchor]), []).append((anchor, best))
@@ -233,12 +241,10 @@ def _corners(walk: Pixels) -> Pixels:
     walk, way = (walk[moved], way[moved]) if moved.any() else (walk[:1], way[:1])
     if len(walk) < 3:
         return walk
-    # Only along rows, columns and exact diagonals can a point be left out unseen: there the
-    # longer side of the way divides it to a step, -1, 0 or 1, along both axes.
-    longer = np.abs(way).max(axis=1)
-    step = np.sign(way)
-    direction = 3 * step[:, 0] + step[:, 1]
-    direction[(step * longer[:, None] != way).any(axis=1) & (way != 0).all(axis=1)] = 9
+    # Only along rows, columns and exact diagonals can a point be left out unseen.
+    across, down = way[:, 0], way[:, 1]
+    even = (across == 0) | (down == 0) | (np.abs(across) == np.abs(down))
+    direction = np.where(even, 3 * np.sign(across) + np.sign(down), 9)
     after = np.concatenate([direction[1:], direction[:1]])
     corners: Pixels = walk[(direction != after) | (direction == 9)]
     return corners

@@ -24,15 +24,17 @@ from autolabel.tiny.tracker_data import Run
 
 def reading_loss(
     model: SAM2Base, run: Run, rng: np.random.Generator
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, float], list[Tensor]]:
     """What the memory attention misses of what it should say in each frame but the first.
+
+    Also gives figures, and what it says in each of these frames, (N, C, h, w).
 
     Memories are made of true masks, some of them a little off. No object pointers are read.
     """
     features = [level.flatten(3).permute(0, 3, 1, 2) for level in run.features]
     position = position_of(model, run)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
-    missed, confused = [], []
+    missed, confused, answers = [], [], []
     frames = run.masks.shape[1]
     with torch.autocast("cpu", dtype=torch.bfloat16), without_pointers(model):
         for index in range(frames):
@@ -40,13 +42,15 @@ def reading_loss(
             if index:
                 said = read(model, index, here, position, memory)
                 target, weights, added = wanted(model, run, index)
+                answers.append(said)
                 missed.append(share_missed(said, target, weights, added))
                 confused.append(confusion(said, target, weights, added))
             if index + 1 < frames:
                 bank = "cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"
                 memory[bank][index] = _remember(model, here, run.masks[:, index], rng)
     plain, pairs = torch.stack(missed).mean(), torch.stack(confused).mean()
-    return plain + pairs, {"missed": float(plain.detach()), "confused": float(pairs.detach())}
+    figures = {"missed": float(plain.detach()), "confused": float(pairs.detach())}
+    return plain + pairs, figures, answers
 
 
 def confusion(said: Tensor, target: Tensor, weights: Tensor, added: Tensor) -> Tensor:
@@ -143,7 +147,12 @@ def prime_memory(model: SAM2Base, run: Run) -> None:
 
 
 def _centre(
-    model: SAM2Base, run: Run, last: torch.nn.Linear | torch.nn.Conv2d, *, channels: int, spread: float
+    model: SAM2Base,
+    run: Run,
+    last: torch.nn.Linear | torch.nn.Conv2d,
+    *,
+    channels: int,
+    spread: float,
 ) -> None:
     """Gives what the layer ``last`` says mean 0 in each channel and this spread in all."""
     said = _heard(model, run, last, channels)

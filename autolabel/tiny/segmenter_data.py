@@ -189,7 +189,7 @@ def mask_prompt(masks: Tensor) -> Tensor:
     return F.avg_pool2d(masks, 4) * 20.0 - 10.0
 
 
-def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, truth: Tensor, entropy_share: float = 1.0) -> Tensor:
     """Balanced cross-entropy plus dice for each object, (N,).
 
     A plain mean over pixels collapses to background on small objects: here the object, what is
@@ -197,6 +197,8 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         logits: (N, S, S) at any size.
+        entropy_share: how much cross-entropy weighs against dice. Where the decoder is sure of a
+            wrong object, cross-entropy teaches to be sure of nothing: little of it there.
         truth: bool or float (N, S, S) at any size; resampled by area to the logits' size.
     """
     target = truth.float()
@@ -216,7 +218,7 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     chance = logits.float().sigmoid()
     overlap = 2.0 * (chance * target).sum((1, 2)) + 1.0
     dice = 1.0 - overlap / (chance.sum((1, 2)) + target.sum((1, 2)) + 1.0)
-    return balanced + dice
+    return entropy_share * balanced + dice
 
 
 def iou_of(logits: Tensor, truth: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def draw_run(
 
 
 def _frames(rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    step = int(rng.integers(1, 5))
+    step = int(rng.choice([1, 1, 2, 2, 3, 4]))
     first = int(rng.integers(0, CLIP_FRAMES - (KEPT_FRAMES - 1) * step))
     frames = first + step * np.arange(KEPT_FRAMES)
     return frames[::-1] if rng.random() < 0.5 else frames

@@ -36,8 +36,8 @@ from autolabel.tiny.segmenter_config import (
     feature_sizes,
     save_model,
 )
-from autolabel.tiny.segmenter_data import Pool, PromptKind, iou_of, make_prompts, mask_loss
-from autolabel.tiny.segmenter_heads import freeze
+from autolabel.tiny.segmenter_data import Pool, PromptKind, Prompts, iou_of, make_prompts, mask_loss
+from autolabel.tiny.segmenter_heads import decode, freeze
 from autolabel.tiny.tracker_data import Run, draw_run, make_window
 
 FIRST_SEED = 5_000_000
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = build_model(DEFAULT_CONFIG)
     if args.stage != "follow":
         load_weights(model, args.start or args.work / "tune.pt")
-        prime_memory(model, _drawing(model, args, 0)(np.random.default_rng(args.seed), 4))
+        if not args.primed:
+            prime_memory(model, _drawing(model, args, 0)(np.random.default_rng(args.seed), 4))
         train_reading(model, args)
     if args.stage != "read":
         load_weights(model, args.work / "read.pt")
@@ -80,7 +81,10 @@ def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
     draw = _drawing(model, args, loop.step)
 
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        return reading_loss(model, draw(rng, 5), rng)
+        run = draw(rng, 5)
+        loss, figures, answers = reading_loss(model, run, rng)
+        drawn, j = _drawn_loss(model, run, answers, 1 + int(rng.integers(4)))
+        return loss + 0.5 * drawn, figures | {"j": j}
 
     loop.run(one_step)
 
@@ -94,9 +98,26 @@ def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         frames = 4 if loop.progress < args.short else args.frames
         how = "mask" if rng.random() < 0.6 else "box"
-        return run_loss(model, draw(rng, frames), how, rng, heard)
+        led = max(0.0, 1.0 - 1.6 * loop.progress)
+        return run_loss(model, draw(rng, frames), how, rng, heard, led)
 
     loop.run(one_step)
+
+
+def _drawn_loss(
+    model: SAM2Base, run: Run, answers: list[Tensor], index: int
+) -> tuple[Tensor, float]:
+    """Loss and IoU of what the decoder draws of one frame that was read."""
+    truth = run.masks[:, index]
+    there = truth.flatten(1).any(1)
+    nothing = torch.zeros(len(truth), 1, 2)
+    asked = Prompts(nothing, -torch.ones(len(truth), 1, dtype=torch.int32))
+    features = [run.features[0][index], run.features[1][index], answers[index - 1].float()]
+    answer = decode(model, features, torch.arange(len(truth)), asked)
+    each, ious = _frame_loss(
+        (answer.masks[:, :1], answer.iou[:, :1], answer.presence), truth, there
+    )
+    return each.mean(), float(ious[there].mean())
 
 
 def _drawing(
@@ -120,7 +141,7 @@ def _drawing(
 
 
 def run_loss(
-    model: SAM2Base, run: Run, how: str, rng: np.random.Generator, heard: Heard
+    model: SAM2Base, run: Run, how: str, rng: np.random.Generator, heard: Heard, led: float
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss over one run of frames, and its figures.
 
@@ -130,10 +151,11 @@ def run_loss(
         how: "mask" or "box", the prompt in the first frame.
         rng: draws the prompts.
         heard: filled by ``_listen``.
+        led: see ``follow``.
     """
     heard.clear()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        follow(model, run, how, rng)
+        follow(model, run, how, rng, led)
     losses, right, gone = [], [], []
     for index, spoken in enumerate(heard.spoken):
         truth = run.masks[:, index]
@@ -165,16 +187,26 @@ def _frame_loss(spoken: Spoken, truth: Tensor, there: Tensor) -> tuple[Tensor, T
     doubt = F.binary_cross_entropy_with_logits(presence[:, 0], seen, reduction="none")
     rare = 6.0 - 4.0 * seen  # absence is the rarer: it weighs more
     guess = (iou[:, 0] - real).abs()
-    return seen * (mask_loss(fine, half) + 0.3 * guess) + rare * doubt, real
+    return seen * (mask_loss(fine, half, 0.15) + 0.3 * guess) + rare * doubt, real
 
 
-def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator) -> None:
-    """Takes the objects of ``run`` through ``track_step`` frame by frame."""
+def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator, led: float) -> None:
+    """Takes the objects of ``run`` through ``track_step`` frame by frame.
+
+    Args:
+        model: the tracker.
+        run: the objects.
+        how: "mask" or "box", the prompt in the first frame.
+        rng: draws the prompts.
+        led: the share of frames remembered with their true masks, not the found ones. What is
+            remembered wrong can't be read right: without a lead the memory unlearns to read.
+    """
     sizes = feature_sizes(model.image_size)
     position = position_of(model, run)
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     for index in range(run.masks.shape[1]):
         points = given = None
+        current = [level[index].flatten(2).permute(2, 0, 1) for level in run.features]
         if index == 0 and how == "mask":
             given = run.masks[:, 0, None].float()
         elif index == 0:
@@ -184,16 +216,48 @@ def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator) -> Non
         out = model.track_step(
             frame_idx=index,
             is_init_cond_frame=index == 0,
-            current_vision_feats=[f[index].flatten(2).permute(2, 0, 1) for f in run.features],
+            current_vision_feats=current,
             current_vision_pos_embeds=[position] * 3,
             feat_sizes=sizes,
             point_inputs=points,
             mask_inputs=given,
             output_dict=memory,
             num_frames=1_000_000,
-            run_mem_encoder=index + 1 < run.masks.shape[1],
+            run_mem_encoder=False,
         )
+        if index + 1 < run.masks.shape[1]:
+            _remember(model, run, index, current, out, shown=rng.random() < led)
         memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = out
+
+
+def _remember(
+    model: SAM2Base,
+    run: Run,
+    index: int,
+    current: list[Tensor],
+    out: dict[str, Any],
+    *,
+    shown: bool,
+) -> None:
+    """Adds the frame's memory to ``out``, made of the mask found or, if ``shown``, the true one.
+
+    No gradient goes back through a remembered mask: the memory's steep scale makes it explode.
+    """
+    masks, presence = out["pred_masks_high_res"], out["object_score_logits"]
+    if shown:
+        truth = run.masks[:, index, None]
+        presence = truth.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
+        masks = truth.float() * 20.0 - 10.0
+        masks = torch.where(presence[..., None, None] > 0, masks, torch.full_like(masks, -1024.0))
+    model._encode_memory_in_output(
+        current,
+        feature_sizes(model.image_size),
+        out["point_inputs"],
+        True,
+        masks.detach(),
+        presence.detach(),
+        out,
+    )
 
 
 def _listen(model: SAM2Base) -> Heard:
@@ -234,7 +298,7 @@ def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
     memory = [p for p in memory if all(p is not q for q in look)]
     for parameter in [*memory, *look]:
         parameter.requires_grad_(True)
-    return [{"params": memory, "lr": rate}, {"params": look, "lr": 0.1 * rate}]
+    return [{"params": memory, "lr": rate}, {"params": look, "lr": 0.3 * rate}]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -244,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=60.0, help="wall clock of following")
     parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
     parser.add_argument("--start", type=Path, help="checkpoint to start from (WORK/tune.pt)")
+    parser.add_argument("--primed", action="store_true", help="START's memory is trained already")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the memory")
     parser.add_argument("--clips", type=int, default=3, help="clips in a step, two objects each")

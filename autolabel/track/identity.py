@@ -56,10 +56,7 @@ class Identity:
         # Two tracks never seen apart are one object; the younger ends at the next key frame.
         self._doubles = tuple(sorted({b for a, b in pairs if (a, b) not in self._apart}))
         shown = tuple(sorted(i for i in seen if i in self.tracks and i not in hidden))
-        for i, a in enumerate(shown):
-            for b in shown[i + 1 :]:
-                if (a, b) not in self._apart and share(seen[a], seen[b]) < self.settings.apart:
-                    self._apart.add((a, b))
+        self._note_apart({track_id: seen[track_id] for track_id in shown})
         for track_id in shown:
             self._see(position, track_id, seen[track_id])
         for track in list(self.tracks.values()):
@@ -91,7 +88,9 @@ class Identity:
         for d, track_id in {**matched, **revived}.items():
             self._see(position, track_id, found[d].region)
             self._vote(track_id, found[d])
-        here = {*matched.values(), *revived.values(), *born.values()}
+        told = {**matched, **revived, **born}
+        here = set(told.values())
+        self._note_apart({track_id: found[d].region for d, track_id in told.items()})
         dropped = self._drop_unconfirmed(here)
         lost = self._lose(live, here)
         return KeyframeOutcome(
@@ -150,6 +149,16 @@ class Identity:
             votes = tuple((int(c), float(s)) for c, s in fields["votes"])
             lists = {key: tuple(fields[key]) for key in ("box", "found_box", "look")}
             self.tracks[fields["id"]] = Track(**{**fields, **lists, "votes": votes})
+
+    def _note_apart(self, seen: Mapping[int, Region]) -> None:
+        """Remember which tracks are two objects: they were in two places at one time."""
+        ids = sorted(seen)
+        self._apart.update(
+            (a, b)
+            for i, a in enumerate(ids)
+            for b in ids[i + 1 :]
+            if (a, b) not in self._apart and share(seen[a], seen[b]) < self.settings.apart
+        )
 
     def _pairs(self, seen: Mapping[int, Region], least: float) -> list[tuple[int, int]]:
         ids = sorted(i for i in seen if i in self.tracks)

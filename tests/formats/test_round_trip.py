@@ -64,9 +64,9 @@ def test_a_track_that_leaves_and_comes_back_is_one_track(tmp_path: Path, name: s
 def test_boxes_without_masks_come_back(tmp_path: Path, name: str) -> None:
     plain = cases.label(None, box=(5.0, 6.0, 21.0, 30.0))
     results = [cases.picture(tmp_path / "images", "a.jpg", plain)]
-    with cases.make(tmp_path / "p", results) as project:
-        with there_and_back(project, tmp_path, name) as back:
-            (one,) = back.instances("a.jpg")
+    project = cases.make(tmp_path / "p", results)
+    with project, there_and_back(project, tmp_path, name) as back:
+        (one,) = back.instances("a.jpg")
     assert np.abs(np.subtract(one.box, plain.box)).max() <= (1.0 if name == "yolo-seg" else 0.001)
 
 
@@ -167,7 +167,7 @@ def test_frames_of_a_video_are_extracted_for_those_who_train_on_pictures(tmp_pat
 def test_a_score_and_who_made_a_label_decide_its_status(tmp_path: Path) -> None:
     labels = [cases.label(cases.ring()), cases.label(cases.pixel(), score=None, source="human")]
     results = [cases.picture(tmp_path / "images", "a.jpg", *labels)]
-    with cases.make(tmp_path / "p", results) as project:
-        with there_and_back(project, tmp_path, "coco") as back:
-            found = {one.score: (one.source, one.status) for one in back.instances("a.jpg")}
+    project = cases.make(tmp_path / "p", results)
+    with project, there_and_back(project, tmp_path, "coco") as back:
+        found = {one.score: (one.source, one.status) for one in back.instances("a.jpg")}
     assert found == {0.5: ("model", "pending"), None: ("human", "accepted")}

@@ -77,7 +77,7 @@ def test_two_tracks_on_one_object_the_younger_yields():
     identity = started(found(0, 0, width=30))
     seen = {1: region(0, 0, 14)}
     identity.observe(1, seen)
-    assert identity.keyframe(1, seen, [found(8, 0, width=22)]).born == ((0, 2),)
+    assert identity.keyframe(1, seen, [found(8, 0, 1, width=22)]).born == ((0, 2),)
     both = {1: region(0, 0, 30), 2: region(0, 0, 29)}
     assert identity.observe(2, both) == (1,)
     outcome = identity.keyframe(2, {1: both[1]}, [found(0, 0, width=30)])
@@ -97,6 +97,13 @@ def test_a_track_that_jumps_on_another_object_yields_even_if_it_is_older():
     outcome = identity.keyframe(4, {2: region(52, 50)}, [found(52, 50), found(3, 0)])
     assert outcome.ended == ()
     assert (outcome.matched, outcome.revived) == (((0, 2),), ((1, 1),))
+
+
+def test_tracks_that_fall_on_one_object_after_one_key_frame_are_not_ended():
+    identity = started(found(0, 0), found(30, 30))
+    assert identity.observe(1, {1: region(0, 0), 2: region(0, 0)}) == (1,)
+    outcome = identity.keyframe(1, {1: region(0, 0)}, [found(0, 0), found(32, 30)])
+    assert (outcome.matched, outcome.revived) == (((0, 1),), ((1, 2),))
 
 
 def test_weak_detections_wait_for_the_next_key_frame():
