@@ -6,9 +6,9 @@
                                                          (set FIFTYONE_DATABASE_URI)
 
 10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a
-project on disk and writes the export; the others start from what they hold in memory. No pictures are copied. Peak
-memory is that of this process after each export. Rates and ratios are of CPU time (one thread),
-so that what else runs on the machine matters less.
+project on disk and writes the export; the others start from what they hold in memory. No
+pictures are copied. Peak memory is that of this process after each export. Rates and ratios
+are of CPU time (one thread), so that what else runs on the machine matters less.
 """
 
 from __future__ import annotations
