@@ -64,9 +64,8 @@ def main() -> None:
             make_pictures(Path(folder) / f"in-{count}", count)
             rows.append(label(Path(folder), count))
             print(json.dumps({key: round(value, 1) for key, value in rows[-1].items()}))
-    print(
-        f"peak at {counts[-1]} / peak at {counts[0]}: {rows[-1]['peak_mb'] / rows[0]['peak_mb']:.3f}"
-    )
+    ratio = rows[-1]["peak_mb"] / rows[0]["peak_mb"]
+    print(f"peak at {counts[-1]} / peak at {counts[0]}: {ratio:.3f}")
 
 
 if __name__ == "__main__":

