@@ -225,7 +225,7 @@ class Labeling:
             total=plan.total,
             done=plan.done + statuses["done"],
             failed=statuses["failed"],
-            objects=self._project.stats().labels,
+            objects=self._project.count_labels(),
             reselected=reselected,
             interrupted=stopped,
         )

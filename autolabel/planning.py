@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count, islice
 
-from autolabel.rows import text
+from autolabel.reading import Stored
 from autolabel.spool import Spool, disk_errors_told, temporary
 from autolabel.store import Project
-from autolabel.types import MediaItem, MediaRecord
+from autolabel.types import MediaItem
 
 
 class Plan:
@@ -95,41 +95,58 @@ def planned(
         limit: Take the first inputs only.
         redo: Take nothing as done.
     """
-    plan = Plan()
-    try:
-        items = spool.items(limit)
+    with closing(Plan()) as plan:
         if project is None:
-            plan.fill((item, False) for item in items)
+            plan.fill((item, False) for item in spool.items(limit))
         else:
-            settled = (_settle(project, item, spool, plan) for item in items)
-            plan.fill(
-                (item, not redo and _is_done(project, item, known)) for item, known in settled
-            )
+            settled = _settled(project, spool, plan, limit)
+            plan.fill((item, not redo and _is_done(item, known)) for item, known in settled)
         yield plan
-    finally:
-        plan.close()
 
 
-def _settle(
+def _settled(
+    project: Project, spool: Spool, plan: Plan, limit: int | None
+) -> Iterator[tuple[MediaItem, Stored | None]]:
+    """Yield the inputs under names that no other file has in the project, and what it has there.
+
+    Inputs and project are read side by side, both sorted by name: a query an input would take
+    several times as long.
+    """
+    stored = project.all_stored()
+    known = next(stored, None)
+    for item in spool.items(limit):
+        while known is not None and known.name < item.name:
+            known = next(stored, None)
+        same = known if known is not None and known.name == item.name else None
+        yield (item, same) if _is_free(same, item) else _rename(project, item, spool, plan)
+
+
+def _is_free(known: Stored | None, item: MediaItem) -> bool:
+    """Return whether an item may have a name by which the project knows this file, or none.
+
+    A file that was moved keeps its name: the one that has it is gone.
+    """
+    return known is None or known.path == item.path or not os.path.exists(known.path)
+
+
+def _rename(
     project: Project, item: MediaItem, spool: Spool, plan: Plan
-) -> tuple[MediaItem, MediaRecord | None]:
-    """Return the item with a name that no other file has in the project, and who has it there.
+) -> tuple[MediaItem, Stored | None]:
+    """Return the item with a name that is free, and what the project has by that name.
 
     "1.jpg" of a second folder becomes "folder/1.jpg" when the project has a "1.jpg" from
-    elsewhere; a file that was moved keeps its name.
+    elsewhere.
     """
-    for name in _names(item):
-        if name != item.name and (spool.has(name) or plan.has(name)):
-            continue
-        known = project.find(name)
-        if known is None or known.path == text(item.path) or not os.path.exists(known.path):
-            return MediaItem(name, item.path, item.kind), known
+    for name in _longer_names(item):
+        if not (spool.has(name) or plan.has(name)):
+            known = project.stored(name)
+            if _is_free(known, item):
+                return MediaItem(name, item.path, item.kind), known
     raise AssertionError("unreachable: numbers don't end")
 
 
-def _names(item: MediaItem) -> Iterator[str]:
-    """Yield the names an item may have: its own, longer by its folders, then with a number."""
-    yield item.name
+def _longer_names(item: MediaItem) -> Iterator[str]:
+    """Yield the names an item may have beside its own: longer by folders, then numbered."""
     parts = item.path.strip(os.sep).split(os.sep)
     for length in range(item.name.count("/") + 2, len(parts) + 1):
         yield "/".join(parts[-length:])
@@ -138,12 +155,12 @@ def _names(item: MediaItem) -> Iterator[str]:
         yield f"{stem}~{number}{suffix}"
 
 
-def _is_done(project: Project, item: MediaItem, known: MediaRecord | None) -> bool:
+def _is_done(item: MediaItem, known: Stored | None) -> bool:
     """Return whether what the project knows by this name is this very file, labelled."""
-    if known is None or known.status != "done" or known.path != text(item.path):
+    if known is None or known.status != "done" or known.path != item.path:
         return False
     try:
         stat = os.stat(item.path)
     except OSError:
         return False
-    return project.seen(item.name, stat.st_size, stat.st_mtime_ns) == "done"
+    return (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)

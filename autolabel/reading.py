@@ -8,6 +8,7 @@ from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from autolabel import rows
 from autolabel.database import ReadOnly, errors_told
@@ -17,6 +18,18 @@ from autolabel.types import Candidates, Instance, MediaRecord
 
 EXPORTED = ("accepted", "pending")
 """The statuses of labels that count; a rejected label stays in the store but goes nowhere."""
+
+_STORED = "name, path, status, size_bytes, mtime_ns"
+
+
+class Stored(NamedTuple):
+    """What the project knows of an input's file, as it was when it was read."""
+
+    name: str
+    path: str
+    status: str
+    size_bytes: int
+    mtime_ns: int
 
 
 class Reader:
@@ -82,6 +95,16 @@ class Reader:
                 f"SELECT {rows.MEDIA} FROM media {where} ORDER BY name", (status,) if status else ()
             ):
                 yield MediaRecord(*row)
+
+    def stored(self, name: str) -> Stored | None:
+        """Return what is known of the file of the input of this name, or None."""
+        found = self._rows(f"SELECT {_STORED} FROM media WHERE name = ?", rows.text(name))
+        return Stored(*found[0]) if found else None
+
+    def all_stored(self) -> Iterator[Stored]:
+        """Yield what is known of every input's file, by name, streaming."""
+        with errors_told(self.folder), closing(self._reader.connect()) as db:
+            yield from map(Stored._make, db.execute(f"SELECT {_STORED} FROM media ORDER BY name"))
 
     def failures(self) -> Iterator[MediaRecord]:
         """Yield the inputs that failed, by name; ``reason`` says why."""
@@ -152,6 +175,10 @@ class Reader:
         """Yield as ``labelled`` does, each input's labels as a list (all of a video's too)."""
         for media, instances in self.labelled(statuses):
             yield media, list(instances)
+
+    def count_labels(self) -> int:
+        """Return the number of labels that are not rejected."""
+        return int(self._rows("SELECT count(*) FROM labels WHERE status <> 'rejected'")[0][0])
 
     def stats(self) -> Stats:
         """Return counts, score histogram and times, computed by the database."""

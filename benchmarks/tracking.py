@@ -79,7 +79,7 @@ def ours(model: SAM2VideoPredictor, objects: int, frames: int) -> Iterator[None]
 
 def theirs(model: SAM2VideoPredictor, objects: int, folder: Path) -> Iterator[None]:
     """Track frame by frame with the predictor; yields after each."""
-    with contextlib.redirect_stderr(open(os.devnull, "w")):  # noqa: SIM115 - progress bars
+    with contextlib.redirect_stderr(open(os.devnull, "w")):
         state = model.init_state(str(folder))
         for i, mask in enumerate(blocks(objects)):
             model.add_new_mask(state, 0, i, mask)

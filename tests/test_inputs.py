@@ -112,6 +112,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "in/a/loop").symlink_to(tmp_path / "in")
     (tmp_path / "in/b/loop").symlink_to(tmp_path / "in/a")
     (tmp_path / "in/a/out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/a/itself").symlink_to(tmp_path / "in/a/itself")
     expected = ["a/1.jpg", "a/out/3.jpg", "b/2.jpg"]
     assert names(tmp_path / "in") == expected
     assert names(f"{tmp_path}/in/**/*.jpg") == expected

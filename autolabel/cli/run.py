@@ -98,9 +98,8 @@ def _show_report(report: RunReport, out: Path) -> int:
         f"in {report.seconds:.1f} s -> {where}"
     )
     if report.reselected:
-        click.echo(
-            f"Labels selected anew in {report.reselected} inputs (thresholds or limits changed)."
-        )
+        click.echo(f"{report.reselected} labels selected anew: limits or classes changed.")
     if report.failed:
-        click.echo(f"{report.failed} inputs failed: autolabel info {where} lists them", err=True)
+        count = f"{report.failed} input{'' if report.failed == 1 else 's'}"
+        click.echo(f"{count} failed: autolabel info {where} lists them", err=True)
     return 3 if report.failed else 0

@@ -128,20 +128,7 @@ class CocoReader(_JsonReader):
         for index, entry in entries:
             place = self._place("annotations", index)
             with self._problems.guard(place, "an annotation that is wrong"):
-                mask = segmentation(entry.get("segmentation"), height, width)
-                box = entry.get("bbox")
-                found.append(
-                    ReadObject(
-                        class_id=self._class(entry),
-                        box=_box(box) if mask is None else None,
-                        mask=mask,
-                        score=_score(entry),
-                        track_id=_track(entry),
-                        frame_index=frame,
-                        crowd=bool(entry.get("iscrowd")),
-                        place=place,
-                    )
-                )
+                found.append(read_label(entry, self._class(entry), (height, width), frame, place))
         return found
 
 
@@ -177,31 +164,79 @@ class YtvisReader(_JsonReader):
         for number_, (index, entry) in enumerate(entries, 1):
             place = self._place("annotations", index)
             with self._problems.guard(place, "an annotation that is wrong"):
-                track = _track(entry) or number_
-                found += self._frames(entry, track, height, width, length, place)
+                entry.setdefault("track_id", number_)
+                class_id = self._class(entry)
+                found += read_track(entry, class_id, (height, width, length), place, self._problems)
         return sorted(found, key=lambda one: one.frame_index)
 
-    def _frames(
-        self, entry: dict[str, Any], track: int, height: int, width: int, length: int, place: str
-    ) -> Iterator[ReadObject]:
-        """Yield a track's labels."""
-        segments = entry["segmentations"]
-        boxes = entry.get("bboxes") or [None] * len(segments)
-        if len(segments) != length or len(boxes) != length:
-            raise ValueError(f"found {len(segments)} segmentations, the video has {length} frames")
-        class_id = self._class(entry)
-        for frame, (segment, box) in enumerate(zip(segments, boxes, strict=True)):
-            if not segment and not box:
-                continue
+
+def read_label(
+    entry: dict[str, Any], class_id: int, size: tuple[int, int], frame: int, place: str
+) -> ReadObject:
+    """Return one of COCO's annotations.
+
+    Args:
+        entry: The annotation.
+        class_id: Its class.
+        size: Height and width of the picture.
+        frame: The frame that the picture is, 0 for none.
+        place: Where it is in the file.
+
+    Raises:
+        ValueError: If it is wrong.
+    """
+    mask = segmentation(entry.get("segmentation"), *size)
+    return ReadObject(
+        class_id=class_id,
+        box=_box(entry.get("bbox")) if mask is None else None,
+        mask=mask,
+        score=_score(entry),
+        track_id=_track(entry),
+        frame_index=frame,
+        crowd=bool(entry.get("iscrowd")),
+        place=place,
+    )
+
+
+def read_track(
+    entry: dict[str, Any],
+    class_id: int,
+    size: tuple[int, int, int],
+    place: str,
+    problems: Problems,
+) -> Iterator[ReadObject]:
+    """Yield the labels of one of YouTube-VIS's annotations, a frame each.
+
+    Args:
+        entry: The annotation.
+        class_id: Its class.
+        size: Height, width and number of frames of the video.
+        place: Where it is in the file.
+        problems: Where a frame that is wrong is told: only that one is left out.
+
+    Raises:
+        ValueError: If the whole of it is wrong.
+    """
+    height, width, length = size
+    segments = entry["segmentations"]
+    boxes = entry.get("bboxes") or [None] * len(segments)
+    if len(segments) != length or len(boxes) != length:
+        raise ValueError(f"found {len(segments)} segmentations, the video has {length} frames")
+    track, score = _track(entry), _score(entry)
+    for frame, (segment, box) in enumerate(zip(segments, boxes, strict=True)):
+        if not segment and not box:
+            continue
+        where = f"{place}: frame {frame}"
+        with problems.guard(where, "a frame of a track that is wrong"):
             mask = segmentation(segment, height, width)
             yield ReadObject(
                 class_id=class_id,
                 box=_box(box) if mask is None else None,
                 mask=mask,
-                score=_score(entry),
+                score=score,
                 track_id=track,
                 frame_index=frame,
-                place=f"{place}: frame {frame}",
+                place=where,
             )
 
 

@@ -42,23 +42,27 @@ class VocReader:
     def media(self) -> Iterator[ReadMedia]:
         """Yield each picture with its labels."""
         for path in self._files:
-            roots = list(self._root(path))
-            with self._problems.guard(f"{path}", "an annotation file that is wrong"):
-                if not roots:
-                    raise ValueError("has no annotation element")
-                stem = path.relative_to(self._xml).with_suffix("").as_posix()
-                name = roots[0].findtext("filename") or ""
-                folder = PurePosixPath(stem).parent
-                item = self._pictures.find(name) or self._pictures.find(str(folder / name))
-                item = item or self._pictures.find_stem(stem)
-                if item is None:
-                    self._problems.add(f"{path}", "a picture that isn't there", repr(name))
-                    continue
-                height, width = (
-                    whole(roots[0].findtext(f"size/{n}"), n, 1) for n in ("height", "width")
-                )
-                found = list(self._objects(roots[0], path, stem, height, width))
-                yield ReadMedia(item, height, width, found)
+            yield from self.read(path)
+
+    def read(self, path: Path) -> Iterator[ReadMedia]:
+        """Yield the picture of one XML file, if it can be read."""
+        roots = list(self._root(path))
+        with self._problems.guard(f"{path}", "an annotation file that is wrong"):
+            if not roots:
+                raise ValueError("has no annotation element")
+            stem = path.relative_to(self._xml).with_suffix("").as_posix()
+            name = roots[0].findtext("filename") or ""
+            folder = PurePosixPath(stem).parent
+            item = self._pictures.find(name) or self._pictures.find(str(folder / name))
+            item = item or self._pictures.find_stem(stem)
+            if item is None:
+                self._problems.add(f"{path}", "a picture that isn't there", repr(name))
+                return
+            height, width = (
+                whole(roots[0].findtext(f"size/{n}"), n, 1) for n in ("height", "width")
+            )
+            found = list(self._objects(roots[0], path, stem, height, width))
+            yield ReadMedia(item, height, width, found)
 
     def _root(self, path: Path) -> Iterator[Element]:
         """Yield the file's root, unless it is broken."""

@@ -48,7 +48,7 @@ class YoloReader:
                 continue
             if path is not None:
                 seen.add(str(path))
-            found = list(self._objects(path, *size)) if path else []
+            found = list(self.objects(path, *size)) if path else []
             yield ReadMedia(item, size[0], size[1], found)
         for paths in files.values():
             for path in paths:
@@ -64,8 +64,8 @@ class YoloReader:
             files.setdefault(path.stem, []).append(path)
         return files
 
-    def _objects(self, path: Path, height: int, width: int) -> Iterator[ReadObject]:
-        """Yield the labels in a text file."""
+    def objects(self, path: Path, height: int, width: int) -> Iterator[ReadObject]:
+        """Yield the labels in a text file, for a picture of that size."""
         try:
             lines = path.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

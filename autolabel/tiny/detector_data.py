@@ -77,15 +77,17 @@ def _some_prompts(rng: np.random.Generator, things: Things) -> list[Prompt]:
             (-1, shape),
             (colour, -1),
         )
-        for option, share in zip(options, (0.7, 0.5, 0.5, 0.12, 0.12), strict=True):
+        for option, share in zip(options, (0.7, 0.5, 0.5, 0.15, 0.15), strict=True):
             if rng.random() < share:
                 chosen.add(option)
     for _ in range(int(rng.integers(1, 10))):
         chosen.add((int(rng.integers(colours)), int(rng.integers(shapes))))
-    if rng.random() < 0.3:
+    for _ in range(int(rng.integers(0, 4))):
         chosen.add((-1, int(rng.integers(shapes))))
         chosen.add((int(rng.integers(colours)), -1))
-    return [sorted(chosen)[k] for k in rng.permutation(len(chosen))[:_MOST_PROMPTS]]
+    # A text of one or two prompts must not make the model believe that they are there.
+    most = int(rng.integers(1, 4)) if rng.random() < 0.3 else _MOST_PROMPTS
+    return [sorted(chosen)[k] for k in rng.permutation(len(chosen))[:most]]
 
 
 def tokens_of(prompts: Sequence[Prompt]) -> tuple[list[int], list[tuple[int, int]]]:

@@ -157,8 +157,9 @@ def _centre(
     """Gives what the layer ``last`` says mean 0 in each channel and this spread in all."""
     said = _heard(model, run, last, channels)
     gain = spread / (said - said.mean(0)).pow(2).mean().sqrt()
-    last.bias.sub_(said.mean(0)).mul_(gain)
     last.weight.mul_(gain)
+    if last.bias is not None:
+        last.bias.sub_(said.mean(0)).mul_(gain)
 
 
 def _heard(model: SAM2Base, run: Run, part: torch.nn.Module, channels: int) -> Tensor:

@@ -98,7 +98,7 @@ def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         frames = 4 if loop.progress < args.short else args.frames
         how = "mask" if rng.random() < 0.6 else "box"
-        led = max(0.0, 1.0 - 1.6 * loop.progress)
+        led = max(0.0, 0.6 - loop.progress)
         return run_loss(model, draw(rng, frames), how, rng, heard, led)
 
     loop.run(one_step)

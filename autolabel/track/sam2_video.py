@@ -53,7 +53,8 @@ class Sam2Tracker:
         model: The model, in eval mode, on ``device``.
         device: Where to compute.
         dtype: torch.float32, or a half type to compute in by autocast.
-        batch: Most objects that go through the model together.
+        batch: Most objects that go through the model together; None: 32, on CPUs 8, whose
+            activations fit their caches.
         max_conditioning: Most prompted frames an object attends to (at least 2; 0: SAM 2's
             own setting, which is all of them and grows with every correction).
         corrections_condition: A prompt for an object that is tracked already makes the frame
@@ -77,7 +78,7 @@ class Sam2Tracker:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
-        batch: int = 32,
+        batch: int | None = None,
         max_conditioning: int = 4,
         corrections_condition: bool = True,
         clear_around_corrections: bool = False,
@@ -96,7 +97,7 @@ class Sam2Tracker:
         self.model = model.eval()
         self.device = torch.device(device)
         self.dtype = dtype
-        self.batch = batch
+        self.batch = batch or (8 if self.device.type == "cpu" else 32)
         self.max_conditioning = max_conditioning
         self.corrections_condition = corrections_condition
         self.clear_around_corrections = clear_around_corrections

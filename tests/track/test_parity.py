@@ -112,6 +112,29 @@ def test_masks_equal_the_predictors_on_every_frame(models, clip, config):
     assert iou(found[1].masks[0], found[-1].masks[0]) < 0.9
 
 
+@pytest.mark.parametrize("config", [SAM2, SAM21])
+def test_logits_equal_the_predictors_to_rounding(models, clip, config):
+    # Sharper than masks: a wrong time encoding or an unbinarized prompt shows here first.
+    folder, frames = clip
+    model = models[config]
+    state = model.init_state(str(folder))
+    session = Sam2Tracker(model).session()
+    session.step(frames[0])
+    session.add(list(PROMPTS), list(PROMPTS.values()))
+    for object_id, prompt in PROMPTS.items():
+        prompt_predictor(model, state, 0, object_id, prompt)
+    apart = []
+    for frame, _, _ in model.propagate_in_video(state, 0, 5):
+        if frame > 0:
+            session.step(frames[frame])
+        for i, object_id in enumerate(PROMPTS):
+            kept = state["output_dict_per_obj"][i]
+            kind = "cond_frame_outputs" if frame == 0 else "non_cond_frame_outputs"
+            want, got = kept[kind][frame]["pred_masks"][0], session._objects[object_id].logits
+            apart.append(float((want - got).abs().max() / want.std()))
+    assert max(apart) < 0.01
+
+
 def test_an_object_that_joins_later_is_tracked_as_the_predictor_does(models, clip):
     folder, frames = clip
     rounds = [(0, {1: PROMPTS[1]}), (6, {2: PROMPTS[2]})]
