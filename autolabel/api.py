@@ -30,10 +30,20 @@ from autolabel.progress import Progress, Silent
 from autolabel.store import Project
 
 if TYPE_CHECKING:
-    from autolabel.formats import ExportReport
+    from autolabel.formats import ExportReport, VerifyReport
     from autolabel.rendering import RenderReport
 
-__all__ = ["RunPlan", "RunReport", "export", "make_config", "measure", "plan", "render", "run"]
+__all__ = [
+    "RunPlan",
+    "RunReport",
+    "export",
+    "make_config",
+    "measure",
+    "plan",
+    "render",
+    "run",
+    "verify",
+]
 
 FIRST_NAMES = 10
 """How many inputs a plan names."""
@@ -235,6 +245,30 @@ def export(
     parts = None if split is None else formats.SplitRequest(split, seed, stratify, split_group)
     with Project.open(Path(project), readonly=True) as opened:
         return formats.export(opened, format_name, Path(out), select=select, split=parts, **options)
+
+
+def verify(
+    folder: str | Path, project: str | Path | None = None, *, reader: str = "own"
+) -> VerifyReport:
+    """Read an export back, and compare it with its project where that is given.
+
+    Args:
+        folder: What ``export`` wrote.
+        project: The project that it was exported from; None to see only that all of it reads.
+        reader: "own", or "other": pycocotools for coco, Ultralytics for yolo-seg.
+
+    Raises:
+        UsageError: If the folder is no export, or the format has no such reader.
+        FormatError: If it is damaged beyond reading.
+        MissingExtra: If the other reader is not installed.
+        ProjectError: If there is no project in the folder.
+    """
+    from autolabel import formats
+
+    if project is None:
+        return formats.verify(Path(folder), reader=reader)
+    with Project.open(Path(project), readonly=True) as opened:
+        return formats.verify(Path(folder), opened, reader)
 
 
 def _ontology(given: Ontology | str | Path) -> Ontology:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes
+from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -36,6 +36,7 @@ for _command in (
     run.run,
     info.info,
     export.export,
+    verify.verify,
     import_.import_,
     render.render,
     evaluate.evaluate,

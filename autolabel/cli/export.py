@@ -41,15 +41,25 @@ import click
     help="Only labels that were accepted in review.",
 )
 @click.option("--exclude-empty", is_flag=True, help="Leave out pictures without labels.")
+@click.option(
+    "--verify",
+    default="on",
+    show_default=True,
+    type=click.Choice(["on", "off"]),
+    help="Read the export back and say how well it fits.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
 def export(project: Path, format_name: str, out: Path, **options: Any) -> None:
     """Write the labels of PROJECT to a folder, which appears when it is complete."""
     from autolabel import api
 
     options["classes"] = [name.strip() for name in options["classes"].split(",") if name.strip()]
+    options["verify"] = options["verify"] == "on"
     report = api.export(project, format_name, out, **options)
     click.echo(
         f"{report.pictures} pictures, {report.instances} objects -> {click.format_filename(out)}"
     )
+    if report.fidelity is not None:
+        click.echo(str(report.fidelity))
     for line in report.notes:
         click.echo(f"note: {line}", err=True)

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from autolabel.errors import UsageError
+from autolabel.errors import FormatError, UsageError
 from autolabel.formats.base import ExportOptions, LabelSource, Tally
+from autolabel.formats.fidelity import Fidelity
 from autolabel.formats.folder import complete_folder
 from autolabel.formats.selection import Selected, Selection
 from autolabel.formats.split import FolderPerPart, SplitRequest
+from autolabel.formats.verify import READERS, Reading, VerifyReport, marker, verify_folder
 
 __all__ = [
     "FORMATS",
     "ExportReport",
+    "Fidelity",
     "Format",
     "Selection",
     "SplitRequest",
+    "VerifyReport",
     "export",
     "load_reader",
+    "verify",
 ]
 
 
@@ -37,12 +42,14 @@ class Format:
         fidelity: What it keeps and what it can't, in one line.
         options: The names of the options that it heeds; "splitter" says that it has its own
             layout for parts, where others get a folder a part.
+        back: Where what reads an export back is (see ``autolabel.formats.back``).
         reader: Where its reader is, or "" if it is only written.
     """
 
     target: str
     fidelity: str
-    options: frozenset[str] = frozenset()
+    options: frozenset[str]
+    back: str
     reader: str = ""
 
 
@@ -54,12 +61,14 @@ FORMATS: dict[str, Format] = {
         f"{_HERE}.coco:CocoWriter",
         "keeps every pixel of every mask, holes and separate parts included, scores and track ids",
         _IMAGES | {"polygons"},
+        f"{_HERE}.back_json:CocoBack",
         f"{_HERE}.coco_read:CocoReader",
     ),
     "ytvis": Format(
         f"{_HERE}.ytvis:YtvisWriter",
         "videos: keeps every pixel and track; one score and class a track",
         _IMAGES,
+        f"{_HERE}.back_json:YtvisBack",
         f"{_HERE}.coco_read:YtvisReader",
     ),
     "yolo-seg": Format(
@@ -67,24 +76,28 @@ FORMATS: dict[str, Format] = {
         "one polygon a mask; holes survive exactly, separate parts are joined by a line 1 pixel "
         "wide; no scores or track ids",
         _IMAGES | {"splitter"},
+        f"{_HERE}.back_files:YoloBack",
         f"{_HERE}.yolo_read:YoloReader",
     ),
     "yolo": Format(
         f"{_HERE}.yolo:YoloBoxWriter",
         "boxes only; no scores or track ids",
         _IMAGES | {"splitter"},
+        f"{_HERE}.back_files:YoloBack",
         f"{_HERE}.yolo_read:YoloReader",
     ),
     "cvat-images": Format(
         f"{_HERE}.cvat_images:CvatImagesWriter",
         "keeps every pixel as masks or bridged polygons; no scores or track ids",
         _IMAGES | {"polygons", "boxes"},
+        f"{_HERE}.back_files:CvatImagesBack",
         f"{_HERE}.cvat_read:CvatImagesReader",
     ),
     "cvat-video": Format(
         f"{_HERE}.cvat_video:CvatVideoWriter",
         "videos: keeps every pixel (bridged polygons) and track id; one class a track; no scores",
         _IMAGES | {"boxes"},
+        f"{_HERE}.back_files:CvatVideoBack",
         f"{_HERE}.cvat_read:CvatVideoReader",
     ),
     "voc": Format(
@@ -92,6 +105,7 @@ FORMATS: dict[str, Format] = {
         "keeps boxes; masks of up to 254 objects a picture, where they overlap the smaller is on "
         "top; no scores or track ids",
         _IMAGES | {"splitter"},
+        f"{_HERE}.back_files:VocBack",
         f"{_HERE}.voc_read:VocReader",
     ),
     "mots": Format(
@@ -99,29 +113,40 @@ FORMATS: dict[str, Format] = {
         "videos: every pixel of one object each, where masks overlap the smaller is on top; "
         "tracks are renumbered (tracks.json)",
         _IMAGES,
+        f"{_HERE}.back_files:MotsBack",
     ),
     "davis": Format(
         f"{_HERE}.png_tracks:DavisWriter",
         "videos: as mots, up to 255 objects a video; classes only in tracks.json",
         _IMAGES | {"splitter"},
+        f"{_HERE}.back_files:DavisBack",
     ),
     "labelme": Format(
         f"{_HERE}.labelme:LabelmeWriter",
         "keeps every pixel as one bridged polygon, scores, and track ids as group_id",
         _IMAGES | {"boxes"},
+        f"{_HERE}.back_files:LabelmeBack",
         f"{_HERE}.labelme_read:LabelmeReader",
     ),
     "label-studio": Format(
         f"{_HERE}.label_studio:LabelStudioWriter",
         "keeps every pixel as brush strokes or bridged polygons, and scores; no track ids",
         _IMAGES | {"polygons"},
+        f"{_HERE}.back_json:LabelStudioBack",
     ),
     "parquet": Format(
         f"{_HERE}.parquet:ParquetWriter",
         "keeps every pixel of every mask, scores, track ids and who made a label",
         _IMAGES | {"splitter"},
+        f"{_HERE}.parquet:ParquetBack",
     ),
 }
+
+OTHERS = {
+    "coco": f"{_HERE}.other_readers:PycocotoolsBack",
+    "yolo-seg": f"{_HERE}.other_readers:UltralyticsBack",
+}
+"""What reads an export back with somebody else's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +159,7 @@ class ExportReport:
         pictures: Pictures, and frames of videos.
         instances: Labels.
         notes: What was left out and why, one line each.
+        fidelity: How well the export, read back, fits the labels; None if it was not.
     """
 
     format: str
@@ -141,6 +167,7 @@ class ExportReport:
     pictures: int
     instances: int
     notes: tuple[str, ...]
+    fidelity: Fidelity | None = field(default=None, compare=False)
 
 
 def export(
@@ -151,6 +178,7 @@ def export(
     overwrite: bool = False,
     select: Selection | None = None,
     split: SplitRequest | None = None,
+    verify: bool = True,
     **options: Any,
 ) -> ExportReport:
     """Write a project's labels to the folder ``out``, which appears when it is complete.
@@ -164,6 +192,7 @@ def export(
         overwrite: Replace an earlier export in ``out``.
         select: Which labels and inputs to write; None for all.
         split: How to divide the inputs; None for one part.
+        verify: Read the export back and compare it with the labels.
         **options: Fields of ``ExportOptions``.
 
     Raises:
@@ -173,19 +202,57 @@ def export(
     """
     known = _find(format_name)
     chosen = _options(format_name, known, options)
-    tally = Tally()
-    source = Selected(project, select or Selection(), tally)
+    select, tally = select or Selection(), Tally()
+    source = Selected(project, select, tally)
     if split is not None:
         chosen = replace(chosen, splitter=split.splitter(source))
     writer = _load(known.target)
-    if chosen.splitter is not None and "splitter" not in known.options:
+    folders = chosen.splitter is not None and "splitter" not in known.options
+    if folders:
         writer = FolderPerPart(lambda: _load(known.target))
-    with complete_folder(out, {"format": format_name}, overwrite) as folder:
+    told = marker(format_name, options, select, split)
+    with complete_folder(out, told, overwrite) as folder:
         writer.open(folder, source.classes(), chosen, tally)
         for media, instances in source.labelled():
             writer.add(media, instances)
         writer.close()
-    return ExportReport(format_name, out, tally.pictures, tally.instances, _notes(project, tally))
+        told |= {"pictures": tally.pictures, "instances": tally.instances}
+        told |= {"affected": dict(tally.affected)} if tally.affected else {}
+    notes, fidelity = list(_notes(project, tally)), None
+    if verify:
+        again = Selected(project, select, Tally())
+        try:
+            reading = Reading(
+                out, known.back, [name for name, _ in again.classes()], chosen.splitter, folders
+            )
+            fidelity, more = reading.compare(again.labelled(), tally.instances, tally.affected)
+            notes += more
+        except FormatError as error:
+            notes.append(f"the export can't be read back: {error}")
+    counts = tally.pictures, tally.instances
+    return ExportReport(format_name, out, *counts, tuple(notes), fidelity)
+
+
+def verify(folder: Path, project: LabelSource | None = None, reader: str = "own") -> VerifyReport:
+    """Read an export back, and compare it with its project where that is given.
+
+    Args:
+        folder: What ``export`` wrote.
+        project: The labels that it was exported from.
+        reader: "own", or "other": pycocotools for coco, Ultralytics for yolo-seg.
+
+    Raises:
+        UsageError: If the folder is no export, or the format has no such reader.
+        FormatError: If it is damaged beyond reading.
+        MissingExtra: If the reader is not installed.
+    """
+    if reader not in READERS:
+        raise UsageError(f"reader: expected {' or '.join(READERS)}, found {reader!r}")
+    targets = {
+        name: (known.back if reader == "own" else OTHERS.get(name, ""), "splitter" not in known.options)
+        for name, known in FORMATS.items()
+    }
+    return verify_folder(folder, targets, project)
 
 
 def _find(name: str) -> Format:
@@ -199,7 +266,7 @@ def _find(name: str) -> Format:
 
 def _options(name: str, known: Format, given: dict[str, Any]) -> ExportOptions:
     """Return the options; refuse those that the format would ignore."""
-    defaults = {field.name: field.default for field in fields(ExportOptions)}
+    defaults = {one.name: one.default for one in fields(ExportOptions)}
     for option, value in given.items():
         if option not in defaults:
             raise UsageError(f"export has no option {option!r}")

@@ -164,7 +164,8 @@ class YtvisReader(_JsonReader):
         for number_, (index, entry) in enumerate(entries, 1):
             place = self._place("annotations", index)
             with self._problems.guard(place, "an annotation that is wrong"):
-                entry.setdefault("track_id", number_)
+                if entry.get("track_id") is None:
+                    entry["track_id"] = number_
                 class_id = self._class(entry)
                 found += read_track(entry, class_id, (height, width, length), place, self._problems)
         return sorted(found, key=lambda one: one.frame_index)

@@ -78,12 +78,6 @@ class Fidelity:
     masks: Overlap
     boxes: Overlap
 
-    @property
-    def kept(self) -> bool:
-        """Whether nothing is lost or changed, and every IoU is as promised."""
-        lowest = min(self.masks.lowest, self.boxes.lowest)
-        return not (self.lost or self.extra or self.changed) and lowest >= PROMISED
-
     def __str__(self) -> str:
         """Return the report's line."""
         parts = [f"read back: {self.objects} objects, {self.lost or 'none'} lost"]
@@ -93,8 +87,12 @@ class Fidelity:
             parts.append(f"box {self.boxes} ({self.boxes.count} boxes)")
         return "; ".join(parts)
 
-    def notes(self) -> list[str]:
-        """Return what the export doesn't keep, one line each."""
+    def notes(self, explained: bool = False) -> list[str]:
+        """Return what the export doesn't keep, one line each.
+
+        Args:
+            explained: The writer has said already that masks are not as they were.
+        """
         lines = []
         for count, what in (
             (self.lost, "lost: written, but not found when read back"),
@@ -103,7 +101,7 @@ class Fidelity:
         ):
             lines += [f"{count} {what}"] if count else []
         for kind, found in (("mask", self.masks), ("box", self.boxes)):
-            if found.lowest < PROMISED:
+            if found.lowest < PROMISED and not (explained and kind == "mask"):
                 lines.append(f"the lowest {kind} IoU is {_cut(found.lowest)}, in {found.where!r}")
         return lines
 

@@ -11,15 +11,17 @@ Source: https://huggingface.co/docs/datasets/image_dataset
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from autolabel import masks
-from autolabel.errors import MissingExtra
+from autolabel.errors import FormatError, MissingExtra
+from autolabel.formats.back import Record, StreamBack
 from autolabel.formats.base import ExportOptions, Tally
 from autolabel.formats.media_files import Names, Picture, pictures
-from autolabel.types import Instance, MediaRecord
+from autolabel.formats.reading import ReadObject
+from autolabel.types import RLE, Instance, MediaRecord
 
 try:
     import pyarrow as pa
@@ -32,6 +34,7 @@ BYTES = 64 * 2**20
 """Rows, or bytes of pictures, that are written at a time: only these are held in memory."""
 FILE_BYTES = 500 * 2**20
 """A file ends after this many bytes of pictures, as the Hub recommends."""
+_ENDING = "-00000-of-00000.parquet"
 
 _LISTS: dict[str, Any] = {
     "id": pa.int64(),
@@ -207,3 +210,52 @@ def _features(classes: list[str]) -> dict[str, Any]:
     columns |= {name: value("string") for name in ("name", "video")}
     ordered = {name: columns.get(name, objects) for name in _COLUMNS}
     return {"info": {"features": ordered}}
+
+
+class ParquetBack(StreamBack):
+    """Reads the rows back, a few at a time."""
+
+    def read_classes(self) -> list[str]:
+        """Return the classes that the metadata tells ``datasets``."""
+        self._data = self.folder / "data"
+        for path in sorted(self._data.glob("*.parquet")):
+            told = json.loads(pq.read_schema(path).metadata[b"huggingface"])
+            names = told["info"]["features"]["objects"]["category"]["feature"]["names"]
+            return [str(name) for name in names]
+        raise FormatError(f"{self._data}: has no parquet files")
+
+    def parts(self) -> list[str]:
+        """Return the parts there are."""
+        return sorted({path.name[: -len(_ENDING)] for path in self._data.glob("*.parquet")})
+
+    def take(self, picture: Picture, part: str) -> Record | None:
+        """Return a picture's record; without a split the only part is "train"."""
+        return super().take(picture, part or "train")
+
+    def records(self, part: str) -> Iterator[Record]:
+        """Yield each row."""
+        columns = ["name", "video", "frame_index", "objects"]
+        for path in sorted(self._data.glob(f"{part}-*.parquet")):
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(100, columns=columns):
+                    for row in batch.to_pylist():
+                        found = list(self._labels(row["objects"], f"{path}: {row['name']!r}"))
+                        yield Record(row["video"] or row["name"], row["frame_index"], found)
+
+    def fits(self, record: Record, picture: Picture) -> bool:
+        """Return whether a record is this picture, or frame of a video."""
+        media = picture.media
+        frame = None if media.kind == "image" else picture.frame_index
+        return (record.name, record.frame) == (media.name, frame)
+
+    def _labels(self, objects: dict[str, list[Any]], place: str) -> Iterator[ReadObject]:
+        """Yield a row's labels."""
+        for category, bbox, counts, track in zip(
+            *(objects[name] for name in ("category", "bbox", "segmentation", "track_id")),
+            strict=True,
+        ):
+            with self.problems.guard(place, "objects that can't be read back"):
+                mask = counts and masks.validate(RLE(*counts["size"], counts["counts"]))
+                x, y, across, down = bbox
+                box = None if mask else (x, y, x + across, y + down)
+                yield ReadObject(category, box, mask, track_id=track)

@@ -35,12 +35,14 @@ class VocWriter:
         self, out: Path, classes: Sequence[tuple[str, str]], options: ExportOptions, tally: Tally
     ) -> None:
         """Make the folders and the label map."""
-        self._out, self._classes, self._options, self._tally = out, classes, options, tally
+        self._out, self._options, self._tally = out, options, tally
         self._xml = out / "Annotations"
         self._names = Names(lambda stem: (self._xml / f"{stem}.xml").exists())
         self._placer = Placer(out / "JPEGImages", options, tally)
         self._part = "default"
-        names = ["background", *(name.replace(":", "_") for name, _ in classes)]
+        # The label map's separator is a colon.
+        self._labels = [name.replace(":", "_") for name, _ in classes]
+        names = ["background", *self._labels]
         lines = ["# label:color_rgb:parts:actions"]
         for index, name in enumerate(names):
             red, green, blue = color(index)
@@ -99,7 +101,7 @@ class VocWriter:
         corners = zip(("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2), strict=True)
         box = "".join(f"<{name}>{number(value)}</{name}>" for name, value in corners)
         return (
-            f"  <object>\n    <name>{escape(self._classes[one.class_id][0])}</name>\n"
+            f"  <object>\n    <name>{escape(self._labels[one.class_id])}</name>\n"
             "    <pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>\n"
             f"    <bndbox>{box}</bndbox>\n  </object>\n"
         )

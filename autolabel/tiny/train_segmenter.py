@@ -96,7 +96,7 @@ def train_decoder(args: argparse.Namespace) -> None:
         {"params": own, "lr": 1e-3},
         {"params": tokens, "lr": 5e-3},  # they start large: far to go
     ]
-    loop = Loop(args.work, "decoder", student, groups, args.minutes or 20.0, args.seed)
+    loop = Loop(args.work, "decoder", student, groups, args.minutes or 17.0, args.seed)
     pool = Pool(training_scene, FIRST_SEED + 200_000 + loop.step * 8, 1500, 6)
 
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="weights to begin the decoder stage with")
     parser.add_argument("--alone", type=float, default=0.0, help="share of steps not led, at first")
-    parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the last stage")
+    parser.add_argument("--lr", type=float, default=3e-4, help="peak rate of the last stage")
     return parser
 
 

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
     """The memory learns to read true masks of earlier frames (``memory_reading``)."""
-    memory = _groups(model, args.lr)
+    memory = _groups(model, args.read_lr)
     loop = Loop(args.work, "read", model, memory, args.read_minutes, args.seed)
     draw = _drawing(model, args, loop.step)
 
@@ -304,17 +304,18 @@ def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m autolabel.tiny.train tracker")
     parser.add_argument("--stage", choices=("read", "follow", "all"), default="all")
-    parser.add_argument("--read-minutes", type=float, default=15.0, help="wall clock of reading")
+    parser.add_argument("--read-minutes", type=float, default=40.0, help="wall clock of reading")
     parser.add_argument("--minutes", type=float, default=60.0, help="wall clock of following")
     parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
     parser.add_argument("--start", type=Path, help="checkpoint to start from (WORK/tune.pt)")
     parser.add_argument("--primed", action="store_true", help="START's memory is trained already")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--lr", type=float, default=5e-4, help="peak rate of the memory")
+    parser.add_argument("--read-lr", type=float, default=6e-4, help="peak rate of reading")
+    parser.add_argument("--lr", type=float, default=1e-4, help="peak rate of following")
     parser.add_argument("--clips", type=int, default=3, help="clips in a step, two objects each")
-    parser.add_argument("--frames", type=int, default=8, help="frames in a step")
-    parser.add_argument("--short", type=float, default=0.2, help="share trained on 4 frames")
-    parser.add_argument("--pool", type=int, default=250, help="windows kept in memory (8 MB each)")
+    parser.add_argument("--frames", type=int, default=6, help="frames in a step")
+    parser.add_argument("--short", type=float, default=0.15, help="share trained on 4 frames")
+    parser.add_argument("--pool", type=int, default=150, help="windows kept in memory (8 MB each)")
     parser.add_argument("--reuse", type=int, default=8, help="draws of a window, on average")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--overfit", action="store_true", help="one fixed clip: a check")
