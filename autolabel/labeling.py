@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from autolabel import registry
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
 from autolabel.engines.local import Work, run_images
-from autolabel.engines.video import VideoWork, run_videos
 from autolabel.errors import ProjectChanged
 from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, Stages, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
 from autolabel.store import Project
-from autolabel.track.values import Tracker
+
+if TYPE_CHECKING:
+    from autolabel.track.values import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Labeling:
             return False
         if self._tracker is None:
             return True
+        from autolabel.engines.video import VideoWork, run_videos  # brings PyAV, 30 MB
+
         return run_videos(VideoWork(work, self._tracker, self._video), plan.videos())
 
     def _load_tracker(self, plan: Plan, meta: Mapping[str, str]) -> None:

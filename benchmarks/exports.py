@@ -8,17 +8,21 @@
 10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a
 project on disk and writes the export; the others start from what they hold in memory. No
 pictures are copied. Peak memory is that of this process after each export. Rates and ratios
-are of CPU time (one thread), so that what else runs on the machine matters less.
+are of CPU time (one thread), so that what else runs on the machine matters less; each ratio is
+the median of three rounds, in which the two take turns. Reading the export back, which others
+don't do, is not part of the rates and is measured once by itself ("with --verify on").
 """
 
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,7 +33,7 @@ from autolabel.formats import FORMATS, export
 from autolabel.store import Project, Result
 from autolabel.types import Instance, MediaRecord
 
-OBJECTS, VARIANTS = 10, 20
+OBJECTS, VARIANTS, ROUNDS = 10, 20, 3
 WIDTH, HEIGHT = (1920, 1080) if "--hd" in sys.argv else (640, 480)
 CLASSES = [(f"class {i}", "#ff0000") for i in range(5)]
 
@@ -84,7 +88,7 @@ def timed(what: str, pictures: int, work: Callable[[], Any]) -> float:
     wall, seconds = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{what:28} {wall:8.2f} s, CPU {seconds:8.2f} s "
+        f"{what:32} {wall:8.2f} s, CPU {seconds:8.2f} s "
         f"{1e6 * seconds / pictures / OBJECTS:9.1f} us an object "
         f"{pictures / seconds:9,.0f} pictures/s   peak {peak:6.0f} MiB",
         flush=True,
@@ -92,18 +96,15 @@ def timed(what: str, pictures: int, work: Callable[[], Any]) -> float:
     return seconds
 
 
-def ours(folder: Path, pictures: int, names: list[str]) -> dict[str, float]:
-    with Project.open(folder / "project", create=True) as project:
-        fill(project, pictures)
-        return {
-            one: timed(
-                f"autolabel {one}", pictures, lambda one=one: export(project, one, folder / one)
-            )
-            for one in names
-        }
+def ours(folder: Path, project: Project, pictures: int, one: str, verify: bool = False) -> float:
+    def work() -> None:
+        export(project, one, folder / one, verify=verify)
+
+    shutil.rmtree(folder / one, ignore_errors=True)
+    return timed(f"autolabel {one}{', --verify on' * verify}", pictures, work)
 
 
-def supervision_times(folder: Path, pictures: int) -> dict[str, float]:
+def supervision_work(folder: Path, pictures: int) -> dict[str, Callable[[], Any]]:
     import supervision as sv
 
     paths = []
@@ -125,16 +126,12 @@ def supervision_times(folder: Path, pictures: int) -> dict[str, float]:
     dataset = sv.DetectionDataset([one for one, _ in CLASSES], paths, held)
     coco, yolo = str(folder / "sv.json"), str(folder / "sv-labels")
     return {
-        "coco": timed("supervision coco", pictures, lambda: dataset.as_coco(annotations_path=coco)),
-        "yolo-seg": timed(
-            "supervision yolo-seg",
-            pictures,
-            lambda: dataset.as_yolo(annotations_directory_path=yolo),
-        ),
+        "coco": lambda: dataset.as_coco(annotations_path=coco),
+        "yolo-seg": lambda: dataset.as_yolo(annotations_directory_path=yolo),
     }
 
 
-def fiftyone_times(folder: Path, pictures: int) -> dict[str, float]:
+def fiftyone_work(folder: Path, pictures: int) -> dict[str, Callable[[], Any]]:
     import fiftyone as fo
 
     dataset = fo.Dataset()
@@ -166,29 +163,41 @@ def fiftyone_times(folder: Path, pictures: int) -> dict[str, float]:
         )
 
     coco, yolo = fo.types.COCODetectionDataset, fo.types.YOLOv5Dataset
-    times = {
-        "coco": timed("FiftyOne coco (polygons)", pictures, lambda: write(coco, "fo-coco")),
-        "yolo": timed("FiftyOne yolo (boxes only)", pictures, lambda: write(yolo, "fo-yolo")),
+    return {  # coco: polygons; yolo: boxes only
+        "coco": lambda: write(coco, "fo-coco"),
+        "yolo": lambda: write(yolo, "fo-yolo"),
     }
-    dataset.delete()
-    return times
+
+
+def compare(
+    folder: Path, project: Project, pictures: int, peer: str, work: dict[str, Callable[[], Any]]
+) -> None:
+    for one, theirs in work.items():
+        ratios = []
+        for _ in range(ROUNDS):
+            seconds = ours(folder, project, pictures, one)
+            ratios.append(timed(f"{peer} {one}", pictures, theirs) / seconds)
+        print(f"{one}: {median(ratios):.1f} times as fast as {peer}")
 
 
 def main(pictures: int, flags: list[str]) -> None:
     names = ["coco", "yolo-seg", "yolo"] if "--ours" in flags else list(FORMATS)
     videos = ("ytvis", "cvat-video", "mots", "davis")
-    names = [one for one in names if one not in videos]
-    with tempfile.TemporaryDirectory() as place:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Project.open(Path(place) / "project", create=True) as project,
+    ):
         folder = Path(place)
-        times = ours(folder, pictures, names)
+        fill(project, pictures)
+        for one in names:
+            if one not in videos:
+                ours(folder, project, pictures, one)
+                ours(folder, project, pictures, one, verify=True)
         if "--ours" in flags:
             return
-        for peer, found in (
-            ("supervision", supervision_times(folder, pictures)),
-            ("FiftyOne", fiftyone_times(folder, pictures) if "--fiftyone" in flags else {}),
-        ):
-            for one, seconds in found.items():
-                print(f"{one}: {seconds / times[one]:.1f} times as fast as {peer}")
+        compare(folder, project, pictures, "supervision", supervision_work(folder, pictures))
+        if "--fiftyone" in flags:
+            compare(folder, project, pictures, "FiftyOne", fiftyone_work(folder, pictures))
 
 
 if __name__ == "__main__":

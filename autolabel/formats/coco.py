@@ -2,7 +2,8 @@
 
 - ``images``: id from 1 in name order, file_name the input's own name, height, width. Pictures
   without labels are there too. Of a video, each frame that has labels is an image named
-  ``VIDEO/000123.jpg`` with ``video_id`` and ``frame_index``; ``videos`` lists the videos.
+  ``VIDEO/000123.jpg`` with ``video_id`` and ``frame_index``; ``videos`` lists the videos. With
+  ``--images`` these frames are written as pictures, under ``images/`` by the same names.
 - ``annotations``: id from 1, category_id from 1 in the ontology's order, bbox ``[x, y, w, h]``
   tight around the mask, area its number of pixels, iscrowd 0, score (none for a human's
   label), and in videos video_id and track_id. segmentation is compressed RLE, or with
@@ -26,6 +27,7 @@ from typing import Any, TextIO
 
 from autolabel import masks
 from autolabel.formats.base import ExportOptions, Tally, place_image
+from autolabel.formats.media_files import Picture, Placer, frame_suffix
 from autolabel.types import RLE, Instance, MediaRecord
 
 FILE = "annotations.json"
@@ -45,6 +47,7 @@ class CocoWriter:
         self._out, self._options, self._tally = out, options, tally
         self._images, self._labels, self._videos = 0, 0, 0
         self._folders: set[str] = set()
+        self._placer = Placer(out / "images", options, tally)
         self._file = _write(out / FILE)
         self._part = _write(out / "annotations.part")
         self._video_part = _write(out / "videos.part")
@@ -86,9 +89,12 @@ class CocoWriter:
         _put(self._video_part, video, self._videos)
         folder = self._frame_folder(media.name)
         ids = {"video_id": self._videos}
+        suffix = frame_suffix(media)
         for index, frame in groupby(instances, key=attrgetter("frame_index")):
-            entry = {"file_name": f"{folder}/{index:06d}.jpg", **ids, "frame_index": index}
-            self._add_image(entry, media, frame, ids)
+            name = f"{folder}/{index:06d}{suffix}"
+            self._add_image({"file_name": name, **ids, "frame_index": index}, media, frame, ids)
+            self._placer.place(Picture(name, media, index))
+        self._placer.finish()
 
     def _frame_folder(self, name: str) -> str:
         """Return the folder of a video's frames: its name without extension, unless taken."""

@@ -113,14 +113,16 @@ def pictures(
 ) -> Iterator[tuple[Picture, list[Instance]]]:
     """Yield an input as pictures with their labels: itself, or a video's labelled frames.
 
-    A video's frames are named ``VIDEO/000123.jpg`` by the video without its extension.
+    A video's frames are named ``VIDEO/000123.jpg`` by the video without its extension; those of
+    a folder of frames keep their own.
     """
     if media.kind == "image":
         yield Picture(names.claim(media.name), media), list(instances)
         return
     folder = PurePosixPath(names.claim(media.name)).with_suffix("").as_posix()
+    suffix = frame_suffix(media)
     for index, frame in groupby(instances, key=attrgetter("frame_index")):
-        name = f"{folder}/{index:0{FRAME_DIGITS}d}.jpg"
+        name = f"{folder}/{index:0{FRAME_DIGITS}d}{suffix}"
         yield Picture(name, media, index), list(frame)
 
 
@@ -198,6 +200,11 @@ class Placer:
             if target is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(frame.image).save(target, quality=FRAME_QUALITY)
+
+
+def frame_suffix(media: MediaRecord) -> str:
+    """Return the extension of a video's frames in an export: a frame folder's keep their own."""
+    return PurePosixPath(frame_name(media, 0)).suffix
 
 
 def frame_name(media: MediaRecord, index: int) -> str:

@@ -24,6 +24,8 @@ INSET = 0.5
 changes row and column at once, whichever way the diagonal goes: Ultralytics resamples to
 1,000 points before it cuts to whole pixels."""
 _LOOKUPS = 20_000_000  # border pixels x outlines; beyond, bridges go to the outline before
+_SPLICED = 64
+"""Outlines of one part that are searched for the side left of a hole one by one."""
 
 Points: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.int64]
@@ -61,6 +63,8 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
     contours = [_contour(ring) for ring in rings]
     if len(contours) == 1:
         corners, drawn = _corners(contours[0]), 0
+    elif parts == 1 and len(contours) <= _SPLICED:
+        corners, drawn = _corners(_splice(rings, contours)), 0
     else:
         walk, drawn = _join([_dense(one) for one in contours])
         corners = _corners(walk)
@@ -143,6 +147,69 @@ def _contour(ring: Pixels) -> Pixels:
     both = np.empty((2 * len(ring), 2), np.int64)
     both[0::2], both[1::2] = first, first + way - step
     return both
+
+
+def _splice(rings: list[Pixels], contours: list[Pixels]) -> Pixels:
+    """Return one walk around all contours of a connected mask; its bridges draw nothing new.
+
+    Each hole hangs on the next side to the left of its leftmost one, by a bridge along the
+    row, which is inside the mask. That side's outline begins further left, so there is no
+    circle, and going from the right, what hangs on a hole is there before the hole is hung.
+    """
+    points = np.concatenate(rings)
+    after = np.concatenate([np.concatenate([ring[1:], ring[:1]]) for ring in rings])
+    upright = np.flatnonzero(points[:, 0] == after[:, 0])
+    x, y, beneath = points[upright, 0], points[upright, 1], after[upright, 1]
+    tops, bottoms = np.minimum(y, beneath), np.maximum(y, beneath)
+    begins = np.cumsum([0, *(len(ring) for ring in rings)])
+    owner = np.searchsorted(begins, upright, side="right") - 1
+    side = upright - begins[owner]
+    leftmost = [int(ring[:, 0].min()) for ring in rings]
+    hangs: dict[int, list[tuple[int, int, Pixels]]] = {}
+    walk = contours[0]
+    for ring in sorted(range(len(rings)), key=lambda one: -leftmost[one]):
+        own = np.flatnonzero((owner == ring) & (x == leftmost[ring]))[0]
+        row = int(tops[own])
+        left = np.flatnonzero((x < leftmost[ring]) & (tops <= row) & (row < bottoms))
+        if not len(left):  # the outer one, last
+            return _hung(contours[ring], hangs.get(ring, []))
+        walk = _hung(contours[ring], hangs.get(ring, []), int(side[own]), row)
+        near = left[x[left].argmax()]
+        bridge = np.array([[x[near], row]])
+        hung = np.concatenate([bridge, walk, bridge])
+        hangs.setdefault(int(owner[near]), []).append((int(side[near]), row, hung))
+    return walk
+
+
+def _hung(
+    contour: Pixels, hanging: list[tuple[int, int, Pixels]], start: int = -1, row: int = 0
+) -> Pixels:
+    """Return a contour with what hangs on it.
+
+    Args:
+        contour: Two pixels a side, where it begins and ends.
+        hanging: The side, the row, and the walk to insert there.
+        start: The side to begin and end on, in ``row``; -1 for the contour as it is.
+        row: See ``start``.
+    """
+    pieces: list[Pixels] = []
+    place = 0
+    down = {side: contour[2 * side + 1, 1] >= contour[2 * side, 1] for side, _, _ in hanging}
+    if start >= 0:
+        begin = np.array([[contour[2 * start, 0], row]])
+        contour = np.concatenate([contour[2 * start + 1 :], contour[: 2 * start + 1]])
+        shift, count = 2 * start + 1, len(contour)
+    else:
+        begin, shift, count = contour[:0], 0, len(contour)
+
+    def order(one: tuple[int, int, Pixels]) -> tuple[int, int]:
+        return (2 * one[0] + 1 - shift) % count, one[1] if down[one[0]] else -one[1]
+
+    for one in sorted(hanging, key=order):
+        at = order(one)[0]
+        pieces += [contour[place:at], one[2]]
+        place = at
+    return np.concatenate([begin, *pieces, contour[place:], begin])
 
 
 def _dense(ring: Pixels) -> Pixels:

@@ -23,7 +23,10 @@ from transformers import (
 from autolabel.tiny.shapes import COLOURS, OTHER_COLOURS, OTHER_SHAPES, SHAPES
 
 STRIDE = 16
-SIDE = 256  # pictures are resized so that their shorter side has this many pixels
+# The shorter side's pixels after resizing. The architecture places boxes in shares of a grid of
+# whole cells, so sides should be multiples of the stride: with 288, those of pictures of
+# 1:1, 4:3, 3:2, 16:9 and 2:1 are.
+SIDE = 288
 ALL_SHAPES: tuple[str, ...] = SHAPES + OTHER_SHAPES
 ALL_COLOURS: tuple[str, ...] = COLOURS + OTHER_COLOURS
 
@@ -50,7 +53,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def processor() -> GroundingDinoProcessor:
-    """Gives the processor: resizes to 256 px on the shorter side, and tokenizes."""
+    """Gives the processor: resizes to 288 px on the shorter side, and tokenizes."""
     image_processor = GroundingDinoImageProcessor(
         size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE},
         image_mean=[0.5, 0.5, 0.5],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 WARM_UP_STEPS = 20
@@ -129,5 +130,8 @@ class Loop:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads into ``model`` the weights of a checkpoint that a ``Loop`` wrote."""
+    """Loads into ``model`` a checkpoint that a ``Loop`` wrote, or shipped ``.safetensors``."""
+    if path.suffix == ".safetensors":
+        model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        return
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])

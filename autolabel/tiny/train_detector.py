@@ -4,7 +4,8 @@
 
 Two stages, each annealed by the clock: the image half alone learns densely what is where, then
 the whole Grounding DINO learns, the dense lesson going on beside it. Run again with the same
-folder it goes on where it stopped.
+folder it goes on where it stopped; `--start autolabel/tiny/weights/detector` begins a new folder
+from exported weights instead of from nothing (with a lower `--rate`, such as 2e-4).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import GroundingDinoForObjectDetection
@@ -145,6 +147,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--pool", type=int, default=0, help="overfit this many pictures (a check)")
+    parser.add_argument("--start", type=Path, help="exported weights to begin from")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
@@ -153,7 +156,10 @@ def main(argv: Sequence[str]) -> None:
     if options.export_only:
         load_weights(trained, options.folder / "whole.pt")
     else:
-        if not (options.folder / "whole.pt").exists():
+        if options.start:
+            exported = load_file(options.start / "model.safetensors")
+            trained.detector.load_state_dict(exported, strict=False)
+        elif not (options.folder / "whole.pt").exists():
             _stage(trained, "dense", options.dense_minutes, 2 * options.rate, options)
         _stage(trained, "whole", options.minutes, options.rate, options)
     export(trained.detector, options.out)

@@ -87,7 +87,7 @@ def train_decoder(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher, DEFAULT_CONFIG)
     freeze(teacher)
     freeze(student.image_encoder)
-    if args.start:
+    if args.stage == "decoder" and args.start:
         load_weights(student, args.start)
     heads = nn.ModuleList([student.sam_prompt_encoder, student.sam_mask_decoder])
     tokens = [m.weight for m in heads.modules() if isinstance(m, nn.Embedding)]
@@ -124,7 +124,8 @@ def train_decoder(args: argparse.Namespace) -> None:
 def tune(args: argparse.Namespace) -> None:
     """Stage C: the whole image model learns from the truth."""
     student = build_model(DEFAULT_CONFIG)
-    load_weights(student, args.work / "decoder.pt")
+    alone = args.stage == "tune" and args.start
+    load_weights(student, alone or args.work / "decoder.pt")
     heads = [*student.sam_prompt_encoder.parameters(), *student.sam_mask_decoder.parameters()]
     encoder = [*student.image_encoder.parameters(), student.no_mem_embed]
     groups: list[dict[str, object]] = [
@@ -191,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights to begin the decoder stage with")
+    parser.add_argument("--start", type=Path, help="weights that the one stage begins with")
     parser.add_argument("--alone", type=float, default=0.0, help="share of steps not led, at first")
     parser.add_argument("--lr", type=float, default=3e-4, help="peak rate of the last stage")
     return parser

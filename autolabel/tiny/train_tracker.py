@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             prime_memory(model, _drawing(model, args, 0)(np.random.default_rng(args.seed), 4))
         train_reading(model, args)
     if args.stage != "read":
-        load_weights(model, args.work / "read.pt")
+        alone = args.stage == "follow" and args.start
+        load_weights(model, alone or args.work / "read.pt")
         train_following(model, args)
         print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
 
@@ -307,7 +308,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--read-minutes", type=float, default=40.0, help="wall clock of reading")
     parser.add_argument("--minutes", type=float, default=60.0, help="wall clock of following")
     parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
-    parser.add_argument("--start", type=Path, help="checkpoint to start from (WORK/tune.pt)")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint or .safetensors to start from (WORK/tune.pt)"
+    )
     parser.add_argument("--primed", action="store_true", help="START's memory is trained already")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--read-lr", type=float, default=6e-4, help="peak rate of reading")

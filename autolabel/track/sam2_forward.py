@@ -133,7 +133,6 @@ class Sam2Forward:
         """
         batch = len(recalls)
         memory, position = self._spatial(recalls)
-        memory = memory.to(position.dtype)
         pointer_tokens = 0
         if recalls[0].pointers:
             pointers, ages = self._pointers(recalls, max_pointers)
@@ -243,7 +242,8 @@ class Sam2Forward:
 
     def _spatial(self, recalls: list[Recall]) -> tuple[Tensor, Tensor]:
         """(B, L, C_mem) spatial memories and (B, L, C_mem) their positions."""
-        tokens = torch.stack([torch.cat([m.tokens for m in r.memories]) for r in recalls])
+        # float first: under float16 autocast torch.cat refuses bfloat16.
+        tokens = torch.stack([torch.cat([m.tokens.float() for m in r.memories]) for r in recalls])
         slots = torch.tensor([r.slots for r in recalls], device=tokens.device)
         position = self._slot_positions[slots].flatten(1, 2)
         return tokens, position

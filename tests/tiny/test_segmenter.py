@@ -53,7 +53,7 @@ def test_masks_from_true_boxes_of_unseen_scenes(model) -> None:
 def test_a_box_around_one_of_two_similar_objects_selects_that_one(model) -> None:
     right, asked = 0, 0
     for seed in range(UNSEEN, UNSEEN + 8):
-        scene = next(make_training_clip(seed, frames=4, size=256))
+        scene = next(make_training_clip(seed, frames=60, size=256))  # they meet later
         truth = np.stack([o.mask for o in scene.objects])
         predictor = image_predictor(model)
         predictor.set_image(scene.image)
