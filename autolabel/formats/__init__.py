@@ -249,7 +249,10 @@ def verify(folder: Path, project: LabelSource | None = None, reader: str = "own"
     if reader not in READERS:
         raise UsageError(f"reader: expected {' or '.join(READERS)}, found {reader!r}")
     targets = {
-        name: (known.back if reader == "own" else OTHERS.get(name, ""), "splitter" not in known.options)
+        name: (
+            known.back if reader == "own" else OTHERS.get(name, ""),
+            "splitter" not in known.options,
+        )
         for name, known in FORMATS.items()
     }
     return verify_folder(folder, targets, project)

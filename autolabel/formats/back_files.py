@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -187,9 +186,7 @@ class DavisBack(FileBack):
             with Image.open(path, formats=("PNG",)) as picture:
                 pixels = np.array(picture)
             for value in np.unique(pixels[pixels > 0]).tolist():
-                track = next(
-                    one for one in self._tracks[folder] if self._is(one, value)
-                )
+                track = next(one for one in self._tracks[folder] if self._is(one, value))
                 found.append(
                     ReadObject(
                         self.classes.index(track["class"]),

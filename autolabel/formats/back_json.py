@@ -133,8 +133,8 @@ class LabelStudioBack(StreamBack):
         if kind == "brushlabels":
             return ReadObject(class_id, mask=brush_mask(value["rle"], height, width))
         if kind == "polygonlabels":
-            ring = np.array(value["points"]) * scale
-            return ReadObject(class_id, mask=masks.from_polygons([ring.ravel()], height, width))
+            ring = (np.array(value["points"]) * scale).ravel().tolist()
+            return ReadObject(class_id, mask=masks.from_polygons([ring], height, width))
         corner = np.array([value["x"], value["y"]]) * scale
         far = corner + np.array([value["width"], value["height"]]) * scale
         return ReadObject(class_id, (*corner.tolist(), *far.tolist()))

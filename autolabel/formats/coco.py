@@ -82,6 +82,7 @@ class CocoWriter:
         video = {
             "id": self._videos,
             "name": media.name,
+            "file_name": media.name,
             "height": media.height,
             "width": media.width,
             "length": media.frames,

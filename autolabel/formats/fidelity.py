@@ -186,9 +186,7 @@ def _assigned(wanted: list[Instance], found: list[ReadObject]) -> list[tuple[int
     same = np.array([[_same(one, other) for other in found] for one in wanted])
     values = np.where(values > 0, values + same, 0.0)
     rows, columns = linear_sum_assignment(values, maximize=True)
-    return [
-        (int(i), int(j)) for i, j in zip(rows, columns, strict=True) if values[i, j] > 0
-    ]
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if values[i, j] > 0]
 
 
 def _same(one: Instance, other: ReadObject) -> bool:

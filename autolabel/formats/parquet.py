@@ -255,7 +255,10 @@ class ParquetBack(StreamBack):
             strict=True,
         ):
             with self.problems.guard(place, "objects that can't be read back"):
-                mask = counts and masks.validate(RLE(*counts["size"], counts["counts"]))
+                mask = None
+                if counts:
+                    height, width = counts["size"]
+                    mask = masks.validate(RLE(height, width, counts["counts"]))
                 x, y, across, down = bbox
                 box = None if mask else (x, y, x + across, y + down)
                 yield ReadObject(category, box, mask, track_id=track)

@@ -68,6 +68,8 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
     else:
         walk, drawn = _join([_dense(one) for one in contours])
         corners = _corners(walk)
+    if _wide(corners):
+        return PixelRing(corners + INSET, drawn if parts > 1 else 0, area, corners)
     points = _place(corners)
     middle = len(points) == len(corners) and bool((points == corners + INSET).all())
     return PixelRing(points, drawn if parts > 1 else 0, area, corners if middle else None)
@@ -85,7 +87,13 @@ def _outlines(runs: NDArray[np.int64], height: int) -> tuple[list[Pixels], int]:
     # 2 * (place) + 1 where a run begins and + 0 where one ends: at a place with both, two
     # pixels touch at a corner, and the end belongs to the side above, the beginning below.
     ends = np.concatenate([2 * (columns * tall + tops) + 1, 2 * (columns * tall + bottoms)])
-    corners = np.setxor1d(ends, ends + 2 * tall, assume_unique=True)
+    both = np.concatenate([ends, ends + 2 * tall])
+    both.sort()
+    twice = both[1:] == both[:-1]  # there in both columns: no corner
+    once = np.ones(len(both), np.bool_)
+    once[1:] ^= twice
+    once[:-1] ^= twice
+    corners = both[once]
     places, begins = corners >> 1, (corners & 1).astype(np.bool_)
     x, y = places // tall, places % tall
     # Down a column's edge corners pair up in order; along a row, those of one kind do.
@@ -143,10 +151,13 @@ def _contour(ring: Pixels) -> Pixels:
     way = np.concatenate([ring[1:], ring[:1]]) - ring
     step = np.sign(way)
     # Going right the pixel is below the side, going down left of it, and so on.
-    first = ring + np.minimum(step + step[:, ::-1] * (-1, 1), 0)
-    both = np.empty((2 * len(ring), 2), np.int64)
-    both[0::2], both[1::2] = first, first + way - step
-    return both
+    shift = np.minimum(step, 0)
+    shift[:, 0] += np.minimum(-step[:, 1], 0)
+    shift[:, 1] += np.minimum(step[:, 0], 0)
+    both = np.empty((len(ring), 4), np.int64)
+    both[:, :2] = ring + shift
+    both[:, 2:] = both[:, :2] + way - step
+    return both.reshape(-1, 2)
 
 
 def _splice(rings: list[Pixels], contours: list[Pixels]) -> Pixels:
@@ -303,18 +314,26 @@ def _slices(place: int, last: int, begin: int, end: int) -> list[tuple[int, int]
 
 def _corners(walk: Pixels) -> Pixels:
     """Return a closed walk without repeated points and points on the way straight on."""
-    way = walk - np.concatenate([walk[-1:], walk[:-1]])
-    moved = (way[:, 0] != 0) | (way[:, 1] != 0)
-    walk, way = (walk[moved], way[moved]) if moved.any() else (walk[:1], way[:1])
-    if len(walk) < 3:
-        return walk
+    x, y = np.ascontiguousarray(walk.T)
+    across, down = x - np.concatenate([x[-1:], x[:-1]]), y - np.concatenate([y[-1:], y[:-1]])
+    moved = np.flatnonzero(across | down)
+    if not len(moved):
+        return walk[:1]
+    if len(moved) < 3:
+        return walk[moved]
+    across, down = across[moved], down[moved]
     # Only along rows, columns and exact diagonals can a point be left out unseen.
-    across, down = way[:, 0], way[:, 1]
     even = (across == 0) | (down == 0) | (np.abs(across) == np.abs(down))
     direction = np.where(even, 3 * np.sign(across) + np.sign(down), 9)
     after = np.concatenate([direction[1:], direction[:1]])
-    corners: Pixels = walk[(direction != after) | (direction == 9)]
+    corners: Pixels = walk[moved[(direction != after) | (direction == 9)]]
     return corners
+
+
+def _wide(corners: Pixels) -> bool:
+    """Return whether the first corners show that the polygon has an extent in x and y."""
+    first = corners[:3].tolist()
+    return len(first) == 3 and all(len({one[axis] for one in first}) > 1 for axis in (0, 1))
 
 
 def _place(walk: Pixels) -> Points:

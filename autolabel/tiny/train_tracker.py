@@ -1,9 +1,12 @@
 """Trains the bundled SAM 2's memory on clips: ``python -m autolabel.tiny.train tracker``.
 
-The image encoder stays as ``train_segmenter`` left it, so frames are encoded once and kept. Each
-step follows pairs of similar objects through ``SAM2Base.track_step``, from a mask or a box in the
-first frame, with the memory made of the model's own answers, and learns from every frame: the
-mask, and whether the object is there.
+The image model stays as ``train_segmenter`` left it, so frames are encoded once and kept. Two
+stages, each resumable (see ``loop.Loop``):
+
+- ``read``: the memory learns to read true masks of earlier frames (``memory_reading``).
+- ``follow``: pairs of similar objects go through ``SAM2Base.track_step``, from a mask or a box in
+  the first frame, with memories made more and more of the model's own answers; every frame
+  teaches the mask, and whether the object is there.
 """
 
 from __future__ import annotations

@@ -210,8 +210,22 @@ def test_a_video_becomes_its_labelled_frames_with_track_ids(tmp_path: Path) -> N
         (one["image_id"], one["video_id"], one["track_id"]) for one in found["annotations"]
     ] == [(2, 1, 1), (2, 1, 2), (3, 1, 2), (4, 2, 1), (4, 2, 2), (5, 2, 2)]
     assert found["videos"] == [
-        {"id": 1, "name": "in/clip.avi", "height": 40, "width": 60, "length": 200},
-        {"id": 2, "name": "in/clip.mp4", "height": 40, "width": 60, "length": 200},
+        {
+            "id": 1,
+            "name": "in/clip.avi",
+            "file_name": "in/clip.avi",
+            "height": 40,
+            "width": 60,
+            "length": 200,
+        },
+        {
+            "id": 2,
+            "name": "in/clip.mp4",
+            "file_name": "in/clip.mp4",
+            "height": 40,
+            "width": 60,
+            "length": 200,
+        },
     ]
     assert (report.pictures, report.instances) == (5, 6)
     assert len(load(tmp_path / "out").anns) == 6
