@@ -31,14 +31,16 @@ $(READY): pyproject.toml constraints.txt Makefile
 DEMO := demo
 demo: $(READY)
 	rm -rf $(DEMO)
-	$(BIN)/autolabel scenes $(DEMO)/scenes --count 24 --clips 1 --frames 48 --seed 7
-	$(BIN)/autolabel run --models tiny --ontology ontologies/shapes.yaml --out $(DEMO)/project $(DEMO)/scenes/images
+	$(BIN)/autolabel scenes $(DEMO)/scenes --count 24 --clips 1 --frames 24 --seed 7
+	$(BIN)/autolabel run --models tiny --ontology ontologies/shapes.yaml --out $(DEMO)/project $(DEMO)/scenes/images $(DEMO)/scenes/clips
 	$(BIN)/autolabel info $(DEMO)/project
 	$(BIN)/autolabel eval $(DEMO)/project --truth $(DEMO)/scenes/truth.json
 	$(BIN)/autolabel export $(DEMO)/project --format coco --out $(DEMO)/coco
+	$(BIN)/autolabel export $(DEMO)/project --format yolo-seg --images copy --out $(DEMO)/yolo
 	$(BIN)/autolabel render $(DEMO)/project --out $(DEMO)/pictures
 	@echo
-	@echo "Labelled pictures: $(DEMO)/pictures    COCO: $(DEMO)/coco    project: $(DEMO)/project"
+	@echo "Pictures and the video with labels: $(DEMO)/pictures"
+	@echo "Data sets: $(DEMO)/coco and $(DEMO)/yolo    Project: $(DEMO)/project"
 	@echo "Next, with your own pictures: see README.md, 'With your own pictures'."
 
 check: $(READY)

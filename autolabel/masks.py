@@ -89,21 +89,23 @@ def to_runs(rle: RLE) -> Runs:
         raise ValueError(f"RLE: found counts {rle.counts!r}, expected a non-empty text")
     if not rle.counts.isascii():
         raise ValueError("RLE: found counts with characters that are not ASCII")
-    bits = np.frombuffer(rle.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    if bits.min() < 0 or bits.max() > 63:
+    chars = np.frombuffer(rle.counts.encode("ascii"), np.uint8) - np.uint8(48)  # below wraps
+    if chars.max() > 63:
         raise ValueError("RLE: found counts with a character outside '0' to 'o'")
-    last = np.flatnonzero(bits < 32)
+    last = (chars < 32).nonzero()[0]
+    bits = chars.astype(np.int64)
     if not len(last) or last[-1] != len(bits) - 1:
         raise ValueError("RLE: found counts that end inside a number")
-    first = np.concatenate([[0], last[:-1] + 1])
+    first = np.zeros_like(last)
+    first[1:] = last[:-1] + 1
     if (last - first).max() > 6:
         raise ValueError("RLE: found counts with a number beyond 32 bits")
-    place = 5 * (np.arange(len(bits)) - np.repeat(first, last - first + 1))
+    place = 5 * (np.arange(len(bits)) - first.repeat(last - first + 1))
     runs: Runs = np.add.reduceat((bits & 31) << place, first)
     runs -= ((bits[last] & 16) > 0).astype(np.int64) << (place[last] + 5)
     # Numbers 1, 3, 5... and 2, 4, 6... are two chains of differences; 0 stands alone.
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    runs[1::2].cumsum(out=runs[1::2])
+    runs[2::2].cumsum(out=runs[2::2])
     if runs.min() < 0 or runs.max() > MAX_PIXELS or runs.sum() != height * width:
         raise ValueError(
             f"RLE: found counts that don't add up to the {height * width} pixels of "

@@ -69,7 +69,8 @@ def pixel_ring(rle: RLE) -> PixelRing | None:
         walk, drawn = _join([_dense(one) for one in contours])
         corners = _corners(walk)
     if _wide(corners):
-        return PixelRing(corners + INSET, drawn if parts > 1 else 0, area, corners)
+        middles: Points = corners + np.float64(INSET)
+        return PixelRing(middles, drawn if parts > 1 else 0, area, corners)
     points = _place(corners)
     middle = len(points) == len(corners) and bool((points == corners + INSET).all())
     return PixelRing(points, drawn if parts > 1 else 0, area, corners if middle else None)

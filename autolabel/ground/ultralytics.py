@@ -28,12 +28,17 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from PIL import Image as Pillow
+
+_open = Pillow.open
 from ultralytics import __version__ as ultralytics_version
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules import OBB, Detect, RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel, WorldModel, YOLOEModel, load_checkpoint
 from ultralytics.utils import WEIGHTS_DIR
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
+
+Pillow.open = _open  # Ultralytics puts its own in place, which tries to install decoders
 
 from autolabel.device import autocast
 from autolabel.errors import UsageError, WeightsError
