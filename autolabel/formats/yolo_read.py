@@ -22,7 +22,7 @@ from autolabel.formats.reading import (
     picture_size,
     whole,
 )
-from autolabel.formats.yolo_ring import fill_pixels
+from autolabel.formats.yolo_fill import fill_pixels
 
 
 class YoloReader:
