@@ -17,7 +17,8 @@ def render(project: Path, out: Path, limit: int | None, overwrite: bool) -> int:
     from autolabel import api
 
     report = api.render(project, out, limit=limit, overwrite=overwrite)
-    videos = f" and {report.videos} videos" if report.videos else ""
+    plural = "" if report.videos == 1 else "s"
+    videos = f" and {report.videos} video{plural}" if report.videos else ""
     click.echo(f"{report.pictures} pictures{videos} -> {click.format_filename(out)}")
     for line in report.missing:
         click.echo(f"not drawn: {line}", err=True)
