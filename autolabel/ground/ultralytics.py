@@ -29,16 +29,12 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image as Pillow
-
-_open = Pillow.open
 from ultralytics import __version__ as ultralytics_version
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules import OBB, Detect, RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel, WorldModel, YOLOEModel, load_checkpoint
-from ultralytics.utils import WEIGHTS_DIR
+from ultralytics.utils import WEIGHTS_DIR, patches
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
-
-Pillow.open = _open  # Ultralytics puts its own in place, which tries to install decoders
 
 from autolabel.device import autocast
 from autolabel.errors import UsageError, WeightsError
@@ -46,6 +42,10 @@ from autolabel.ground.names import Names, key_of
 from autolabel.ground.spans import to_proposals
 from autolabel.types import Image, Proposals
 from autolabel.weights import sha256_of
+
+# Ultralytics puts its own Image.open in the place of Pillow's, for the whole process, which
+# tries to install decoders for files that are no pictures; this puts Pillow's back.
+Pillow.open = getattr(patches, "_image_open", Pillow.open)
 
 SAME_OBJECT = 0.7
 """IoU above which the lesser of two boxes of one class is dropped: Ultralytics' default."""
