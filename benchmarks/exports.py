@@ -1,8 +1,8 @@
 """This project's exporters beside supervision's and FiftyOne's, on the same objects.
 
-    python benchmarks/exports.py [PICTURES]              ours, and supervision's with the ratio
-    python benchmarks/exports.py PICTURES --ours         ours alone: for sizes others can't hold
-    python benchmarks/exports.py PICTURES --fiftyone     FiftyOne's too, where it is installed
+    python -m benchmarks.exports [PICTURES]              ours, and supervision's with the ratio
+    python -m benchmarks.exports PICTURES --ours         ours alone: for sizes others can't hold
+    python -m benchmarks.exports PICTURES --fiftyone     FiftyOne's too, where it is installed
                                                          (set FIFTYONE_DATABASE_URI)
 
 10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a

@@ -1,6 +1,6 @@
 """What the store costs a picture: 10 candidates with masks, 10 labels, real SQLite on disk.
 
-    python benchmarks/store.py [PICTURES]
+    python -m benchmarks.store [PICTURES]
 
 Prints the cost of each operation a picture, and the peak memory after a tenth of the
 pictures and after all of them (which should be about the same).

@@ -210,9 +210,11 @@ def main() -> None:
         "speed": speeds,
         "curves": curves,
     }
-    (RESULTS / "tracking.json").write_text(json.dumps(result, indent=1) + "\n")
     if curves:
         plot(curves, RESULTS / "tracking.png")
+    for measured_curve in curves:  # the plot has every frame; the file keeps the figures
+        measured_curve.pop("seconds", None)
+    (RESULTS / "tracking.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
