@@ -120,7 +120,7 @@ class Labeling:
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
         stages = self._check(plan, redo)
-        reselected = self._select_anew(redo)
+        reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
         finished = stages is None or self._label(plan, stages)
         self._progress.finish()
@@ -181,22 +181,22 @@ class Labeling:
     def _begin(self, stages: Stages, redo: bool) -> None:
         """Record what the project is made with."""
         meta = identity(self._config, self._ontology, stages).as_meta()
+        meta |= _selection(self._ontology)
         if redo:
             self._project.restart(meta, _classes(self._ontology), self._ontology.prompts)
         elif not self._project.meta():
-            meta |= _selection(self._ontology)
             self._project.set_run(meta, _classes(self._ontology), self._ontology.prompts)
         if self._tracker is not None:
             self._project.set_meta({"video": self._video.text()})
 
-    def _select_anew(self, redo: bool) -> int:
+    def _select_anew(self) -> int:
         """Apply changed thresholds, limits and class names to what is stored, without a model."""
         wanted = _selection(self._ontology)
         meta = self._project.meta()
         self._warn_below_floor()
         if not meta or meta.get("selection") == wanted["selection"]:
             return 0
-        if any(kind != "image" for kind in self._project.stats().kinds):
+        if "video" in meta:
             self._progress.note(
                 "warning: videos keep the labels they have: there, changed thresholds need --redo"
             )

@@ -28,6 +28,9 @@ from torch import Tensor
 
 from autolabel.errors import WeightsError
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats by the name that the command takes."""
+
 Layout = tuple[int, tuple[int, ...]]
 """Channels after the patch embedding, and blocks in each stage, of the Hiera trunk."""
 

@@ -60,7 +60,7 @@ def _label(job: VideoWork, item: MediaItem) -> bool:
     state = _state(job, media)
     frames = _Frames(item.path, job.config)
     began = time.perf_counter()
-    for window in label_video(frames, _detector(job.work), job.tracker, _settings(job), state):
+    for window in label_video(frames, _Detector(job.work), job.tracker, _settings(job), state):
         media = replace(media, frames=window.next_index)
         seconds = {"track": time.perf_counter() - began}
         result = Result(media, stat.st_size, stat.st_mtime_ns, {}, _labels(window), seconds)
@@ -130,11 +130,6 @@ class _Frames:
                 yield frame
         except DamagedVideo as error:
             self.broken = str(error).removeprefix(f"{self._path}: ")
-
-
-def _detector(work: Work) -> _Detector:
-    """Return what finds objects in a key frame."""
-    return _Detector(work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,8 @@ from torch import Tensor
 
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
-from autolabel.sam2_checkpoint import load_sam2
+from autolabel.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Number formats by the name that the command takes."""
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)

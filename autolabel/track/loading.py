@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from autolabel.sam2_checkpoint import load_sam2
+from autolabel.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.track.sam2_video import Sam2Tracker
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_tracker(path: Path, *, device: str, dtype: str) -> Sam2Tracker:
