@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
-from autolabel.inputs import spooled
 from autolabel.labeling import Labeling, RunReport, identity, stop_asked
+from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.planning import planned
 from autolabel.progress import Progress, Silent
@@ -184,7 +184,7 @@ def _position(name: str, value: Any) -> Any:
     """Return a frame or a time, if that is what the text of this setting means."""
     if name not in ("start", "end") or not isinstance(value, str):
         return value
-    from autolabel.video import parse_position
+    from autolabel.media.video import parse_position
 
     return parse_position(value)
 

@@ -27,9 +27,9 @@ from autolabel.formats.reading import (
     picture_size,
     unpacked,
 )
-from autolabel.media import file_key
+from autolabel.media.pictures import file_key
 from autolabel.ontology import ClassSpec, Ontology, to_yaml
-from autolabel.ontology_model import check_name, distinct_colors
+from autolabel.ontology.model import check_name, distinct_colors
 from autolabel.store import Project, Result
 from autolabel.types import Instance, MediaRecord
 
@@ -220,7 +220,7 @@ def _box(read: ReadObject, media: MediaRecord) -> tuple[float, float, float, flo
 
 def _video(path: str, frames: int | None) -> tuple[tuple[int, int], str, int]:
     """Return a video's height and width, key, and number of frames."""
-    from autolabel.video import frame_files, open_video, video_key
+    from autolabel.media.video import frame_files, open_video, video_key
 
     info = open_video(path)
     if os.path.isdir(path):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count, islice
 
-from autolabel.reading import Stored
-from autolabel.spool import Spool, disk_errors_told, temporary
+from autolabel.media.spool import Spool, disk_errors_told, temporary
 from autolabel.store import Project
+from autolabel.store.reading import Stored
 from autolabel.types import MediaItem
 
 

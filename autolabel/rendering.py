@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from autolabel.config import VideoConfig
 from autolabel.draw import draw
 from autolabel.errors import InputError, StorageError, UsageError
-from autolabel.media import read_image
+from autolabel.media.pictures import read_image
 from autolabel.store import Project
 from autolabel.types import Image, Instance, MediaRecord
 
@@ -100,8 +100,8 @@ def _video(
     media: MediaRecord, instances: Iterable[Instance], look: _Look, chosen: VideoConfig
 ) -> None:
     """Draw one video: H.264, the source's own timing, a frame at a time."""
-    from autolabel.encoding import VideoWriter
-    from autolabel.video import DamagedVideo, read_frames
+    from autolabel.media.encoding import VideoWriter
+    from autolabel.media.video import DamagedVideo, read_frames
 
     frames = read_frames(media.path, start=chosen.start, end=chosen.end, stride=chosen.stride)
     target = look.target(media, ".mp4")

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.ontology_model import Ontology
+from autolabel.ontology.model import Ontology
 from autolabel.types import Boxes, Proposals, Scores, Selected
 
 GROUP_INSIDE = 0.9

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from autolabel.errors import InputError, UsageError
-from autolabel.inputs import list_inputs
-from autolabel.media import read_image
+from autolabel.media.inputs import list_inputs
+from autolabel.media.pictures import read_image
 from tests.pictures import save
 
 

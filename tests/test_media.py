@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from autolabel.errors import InputError
-from autolabel.media import file_key, probe_size, read_image
+from autolabel.media.pictures import file_key, probe_size, read_image
 from tests.pictures import png_claiming, quadrants, save
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

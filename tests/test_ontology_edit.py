@@ -10,7 +10,7 @@ import pytest
 
 from autolabel.errors import UsageError
 from autolabel.ontology import load_ontology
-from autolabel.ontology_edit import set_thresholds
+from autolabel.ontology.edit import set_thresholds
 
 SHIPPED = sorted((Path(__file__).parent.parent / "ontologies").glob("*.yaml"))
 

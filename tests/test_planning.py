@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel import spool as spooling
 from autolabel.errors import StorageError
-from autolabel.inputs import spooled
+from autolabel.media.inputs import spooled
+from autolabel.media.pictures import spool as spooling
 from autolabel.planning import Plan, planned
 from autolabel.store import Project, Result
 from autolabel.types import MediaItem, MediaRecord
@@ -142,7 +142,7 @@ def test_inputs_cost_no_memory(tmp_path: Path, project: Project) -> None:
 def test_temporary_databases_lie_on_disk_and_leave_no_file(tmp_path: Path) -> None:
     code = (
         "import os\n"
-        "from autolabel.spool import temporary\n"
+        "from autolabel.media.spool import temporary\n"
         "db = temporary()\n"
         "db.execute('CREATE TABLE t (b)')\n"
         "db.executemany('INSERT INTO t VALUES (?)', ((b'x' * 1000,) for _ in range(5000)))\n"

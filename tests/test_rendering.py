@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autolabel.encoding import VideoWriter
-from autolabel.video import open_video, read_frames
+from autolabel.media.encoding import VideoWriter
+from autolabel.media.video import open_video, read_frames
 
 
 def test_a_video_keeps_its_uneven_timing_and_odd_size(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from autolabel.errors import InputError, UsageError
-from autolabel.types import Frame
-from autolabel.video import (
+from autolabel.media.video import (
     DamagedVideo,
     open_video,
     parse_position,
     read_frames,
     video_key,
 )
+from autolabel.types import Frame
 from tests.pictures import gray_steps, quadrants, save, write_video
 
 REAL = Path(os.environ.get("AUTOLABEL_SHARED", "/work/shared")) / "videos/dog.mp4"

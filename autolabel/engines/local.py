@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from autolabel.config import RunConfig
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
-from autolabel.media import read_image
+from autolabel.media.pictures import read_image
 from autolabel.pipeline import Labelled, Question, Stages, label_images
 from autolabel.progress import Advance, Progress
 from autolabel.store import Project, Result

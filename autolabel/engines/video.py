@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from autolabel.config import VideoConfig
 from autolabel.engines.local import Work
 from autolabel.errors import InputError
+from autolabel.media.video import DamagedVideo, open_video, read_frames, video_key
 from autolabel.pipeline import label_images
 from autolabel.progress import Advance
 from autolabel.store import Result
@@ -21,7 +22,6 @@ from autolabel.track.values import Tracker
 from autolabel.track.video import TrackSettings, label_video
 from autolabel.track.windows import WindowResult
 from autolabel.types import Frame, Image, Instance, MediaItem, MediaRecord
-from autolabel.video import DamagedVideo, open_video, read_frames, video_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ class Placer:
 
     def _frame_files(self, media: MediaRecord, wanted: dict[int, Path]) -> None:
         """Link or copy frames that are files, with their own extension."""
-        from autolabel.video import frame_files
+        from autolabel.media.video import frame_files
 
         files = frame_files(media.path)
         for index, target in wanted.items():
@@ -191,7 +191,7 @@ class Placer:
         """Write frames of a video as pictures."""
         from PIL import Image
 
-        from autolabel.video import read_frames
+        from autolabel.media.video import read_frames
 
         if not wanted:
             return
@@ -211,7 +211,7 @@ def frame_name(media: MediaRecord, index: int) -> str:
     """Return the file name of a frame in an export: a frame folder's keep their extension."""
     if media.kind == "frames":
         with suppress(InputError, IndexError):
-            from autolabel.video import frame_files
+            from autolabel.media.video import frame_files
 
             return frame_files(media.path)[index].name
     return f"{index:0{FRAME_DIGITS}d}.jpg"

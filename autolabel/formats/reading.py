@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from autolabel.errors import FormatError, InputError
-from autolabel.inputs import list_inputs
+from autolabel.media.inputs import list_inputs
 from autolabel.types import RLE, MediaItem
 
 MAX_ZIP_BYTES = 8 * 2**30
@@ -348,7 +348,7 @@ def whole(value: object, what: str, least: int = 0) -> int:
 
 def picture_size(item: MediaItem, problems: Problems) -> tuple[int, int] | None:
     """Return a picture's displayed height and width, or None if it can't be read."""
-    from autolabel.media import probe_size
+    from autolabel.media.pictures import probe_size
 
     try:
         return probe_size(item.path)

@@ -136,7 +136,7 @@ def _frame_names(media: MediaRecord) -> Iterator[str]:
     """Yield the names of all frames of a video."""
     if media.kind == "frames":
         from autolabel.errors import InputError
-        from autolabel.video import frame_files
+        from autolabel.media.video import frame_files
 
         try:
             names = [file.name for file in frame_files(media.path)]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from autolabel.media.video import open_video, read_frames
 from autolabel.store import Project
 from autolabel.tiny.scenes import make_clip
-from autolabel.video import open_video, read_frames
 from tests.command import FAKES, ROOT, autolabel, digest, make_pictures, start
 from tests.pictures import write_video
 

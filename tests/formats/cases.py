@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autolabel import masks
-from autolabel.media import file_key, probe_size
+from autolabel.media.pictures import file_key, probe_size
 from autolabel.store import Project, Result
 from autolabel.types import Instance, MediaRecord
 from tests.pictures import save

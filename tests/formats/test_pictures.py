@@ -11,7 +11,7 @@ from PIL import Image
 
 from autolabel.formats import export
 from autolabel.importing import import_labels
-from autolabel.media import file_key
+from autolabel.media.pictures import file_key
 from autolabel.store import Project, Result
 from autolabel.types import MediaRecord
 from tests.formats import cases

@@ -217,7 +217,7 @@ def test_reading_pictures_stays_as_it_is_beside_ultralytics(tmp_path: Path) -> N
     from PIL import Image as Pillow
 
     from autolabel.errors import InputError
-    from autolabel.media import read_image
+    from autolabel.media.pictures import read_image
 
     assert Pillow.open.__module__ == "PIL.Image"
     (tmp_path / "text.jpg").write_text("not a picture")

@@ -22,7 +22,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from autolabel.errors import UsageError, WeightsError
 from autolabel.masks import decode
-from autolabel.media import read_image
+from autolabel.media.pictures import read_image
 from autolabel.sam2_checkpoint import KNOWN, load_sam2, trunk_layout
 from autolabel.segment.sam2_image import Sam2Image
 from autolabel.stages import Segmenter

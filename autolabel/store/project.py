@@ -1,6 +1,6 @@
 """A project folder: every input, candidate and label in one SQLite file, safe at any moment.
 
-``autolabel.schema`` documents the tables, for people who read them with other tools.
+``autolabel.store.schema`` documents the tables, for people who read them with other tools.
 One process writes at a time; any number may read meanwhile, and each reader sees the state
 of one moment. A ``Project`` may be used from any thread, but from one at a time.
 """
@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from autolabel import rows
-from autolabel.database import (
+from autolabel.errors import StorageError, UsageError
+from autolabel.store import rows
+from autolabel.store.database import (
     Lock,
     ReadOnly,
     check_file,
@@ -23,9 +24,8 @@ from autolabel.database import (
     errors_told,
     make_folder,
 )
-from autolabel.errors import StorageError, UsageError
-from autolabel.reading import EXPORTED, Reader
-from autolabel.stats import Stats
+from autolabel.store.reading import EXPORTED, Reader
+from autolabel.store.stats import Stats
 from autolabel.types import Candidates, Instance, MediaRecord
 
 __all__ = ["EXPORTED", "Project", "Result", "Stats"]

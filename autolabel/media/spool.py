@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from autolabel.errors import StorageError
-from autolabel.rows import text
+from autolabel.store.rows import text
 from autolabel.types import MediaItem
 
 CACHE_KB = 1024

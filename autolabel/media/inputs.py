@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from autolabel.errors import UsageError
-from autolabel.spool import Folders, Found, Spool
+from autolabel.media.spool import Folders, Found, Spool
 from autolabel.types import MediaItem
 
 IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -27,8 +27,8 @@ import av.error
 import numpy as np
 
 from autolabel.errors import InputError, UsageError
-from autolabel.inputs import IMAGE_EXTENSIONS
-from autolabel.media import file_key, probe_size, read_image
+from autolabel.media.inputs import IMAGE_EXTENSIONS
+from autolabel.media.pictures import file_key, probe_size, read_image
 from autolabel.types import Frame, Image
 
 FORMATS = (

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autolabel.errors import OntologyError
-from autolabel.ontology_model import (
+from autolabel.ontology.model import (
     DEFAULT_CROSS_CLASS_IOU,
     DEFAULT_DUPLICATE_IOU,
     DEFAULT_THRESHOLD,
@@ -48,7 +48,7 @@ from autolabel.ontology_model import (
     conflict,
     distinct_colors,
 )
-from autolabel.ontology_yaml import MAX_BYTES, Node, is_plain_text, read_text, read_tree, suggest
+from autolabel.ontology.tree import MAX_BYTES, Node, is_plain_text, read_text, read_tree, suggest
 
 __all__ = [
     "ClassSpec",

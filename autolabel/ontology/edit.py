@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from autolabel.errors import OntologyError, StorageError, UsageError
-from autolabel.ontology import Ontology, parse_ontology, plain_number, quoted_text
-from autolabel.ontology_yaml import Node, read_text, read_tree, suggest
+from autolabel.ontology.load import Ontology, parse_ontology, plain_number, quoted_text
+from autolabel.ontology.tree import Node, read_text, read_tree, suggest
 
 _Edit = tuple[int, int, str]  # replace text[start:end]
 

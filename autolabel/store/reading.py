@@ -1,4 +1,4 @@
-"""What can be asked of an open project; ``autolabel.store.Project`` adds what changes it."""
+"""What can be asked of an open project; ``Project`` adds what changes it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from autolabel import rows
-from autolabel.database import ReadOnly, errors_told
 from autolabel.errors import UsageError
-from autolabel.stats import Stats, read_stats
+from autolabel.store import rows
+from autolabel.store.database import ReadOnly, errors_told
+from autolabel.store.stats import Stats, read_stats
 from autolabel.types import Candidates, Instance, MediaRecord
 
 EXPORTED = ("accepted", "pending")

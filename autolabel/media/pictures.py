@@ -1,6 +1,6 @@
 """Inputs of a run: which files there are, and pictures read as ``Frame``.
 
-Videos are read by ``autolabel.video``; this file imports neither PyAV nor torch.
+Videos are read by ``autolabel.media.video``; this file imports neither PyAV nor torch.
 
 What a picture becomes (always uint8 RGB, as a person sees it on a screen):
 
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autolabel.errors import InputError
-from autolabel.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, list_inputs
+from autolabel.media.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, list_inputs
 from autolabel.types import Frame
 from autolabel.types import Image as Pixels
 

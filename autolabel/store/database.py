@@ -28,7 +28,7 @@ from autolabel.errors import (
     ProjectTooNew,
     StorageError,
 )
-from autolabel.schema import APPLICATION_ID, SCHEMA_VERSION, migrate
+from autolabel.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrate
 
 DATABASE = "labels.db"
 LOCK = "autolabel.lock"
