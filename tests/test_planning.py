@@ -15,7 +15,7 @@ import pytest
 
 from autolabel.errors import StorageError
 from autolabel.media.inputs import spooled
-from autolabel.media.pictures import spool as spooling
+from autolabel.media import spool as spooling
 from autolabel.planning import Plan, planned
 from autolabel.store import Project, Result
 from autolabel.types import MediaItem, MediaRecord
