@@ -85,24 +85,7 @@ def to_runs(rle: RLE) -> Runs:
     height, width = rle.height, rle.width
     if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
         raise ValueError(f"RLE: found size {height} x {width}, expected 1 to {MAX_PIXELS} pixels")
-    if not isinstance(rle.counts, str) or not rle.counts:
-        raise ValueError(f"RLE: found counts {rle.counts!r}, expected a non-empty text")
-    if not rle.counts.isascii():
-        raise ValueError("RLE: found counts with characters that are not ASCII")
-    chars = np.frombuffer(rle.counts.encode("ascii"), np.uint8) - np.uint8(48)  # below wraps
-    if chars.max() > 63:
-        raise ValueError("RLE: found counts with a character outside '0' to 'o'")
-    last = (chars < 32).nonzero()[0]
-    bits = chars.astype(np.int64)
-    if not len(last) or last[-1] != len(bits) - 1:
-        raise ValueError("RLE: found counts that end inside a number")
-    first = np.zeros_like(last)
-    first[1:] = last[:-1] + 1
-    if (last - first).max() > 6:
-        raise ValueError("RLE: found counts with a number beyond 32 bits")
-    place = 5 * (np.arange(len(bits)) - first.repeat(last - first + 1))
-    runs: Runs = np.add.reduceat((bits & 31) << place, first)
-    runs -= ((bits[last] & 16) > 0).astype(np.int64) << (place[last] + 5)
+    runs, _ = _numbers(rle.counts)
     # Numbers 1, 3, 5... and 2, 4, 6... are two chains of differences; 0 stands alone.
     runs[1::2].cumsum(out=runs[1::2])
     runs[2::2].cumsum(out=runs[2::2])
@@ -112,6 +95,69 @@ def to_runs(rle: RLE) -> Runs:
             f"{height} x {width}"
         )
     return runs
+
+
+def spans(rles: Sequence[RLE]) -> tuple[Runs, Runs]:
+    """Return where each run of pixels inside begins and ends, the masks laid end to end.
+
+    A mask's pixels are counted on from the one before; no run is empty or touches the next,
+    except from one mask to the next.
+
+    Raises:
+        ValueError: If run lengths are not valid, or sizes differ.
+    """
+    _same_size(rles)
+    if not rles:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    pixels = rles[0].height * rles[0].width
+    found = _pairs(rles) if 0 < pixels <= MAX_PIXELS else None
+    if found is None or not _add_up(*found, pixels):
+        for rle in rles:
+            to_runs(rle)  # says what is wrong
+        raise ValueError("RLE: found counts that can't be read")
+    outside, inside, _ = found
+    ends = np.cumsum(outside + inside)
+    starts = ends - inside
+    kept = inside > 0
+    starts, ends = starts[kept], ends[kept]
+    apart = (starts[1:] > ends[:-1]) | (starts[1:] % pixels == 0)
+    return (
+        np.concatenate([starts[:1], starts[1:][apart]]),
+        np.concatenate([ends[:-1][apart], ends[-1:]]),
+    )
+
+
+def _pairs(rles: Sequence[RLE]) -> tuple[Runs, Runs, Runs] | None:
+    """Return runs outside and inside in turn, and each mask's first; None if one can't be read."""
+    if not all(isinstance(rle.counts, str) and rle.counts for rle in rles):
+        return None
+    numbers, last = _numbers("".join([rle.counts for rle in rles]))
+    stops = np.searchsorted(last, np.cumsum([len(rle.counts) for rle in rles]) - 1)
+    if (last[stops] != np.cumsum([len(rle.counts) for rle in rles]) - 1).any():
+        return None
+    counts = np.diff(stops + 1, prepend=0)
+    odd = counts & 1  # these end outside: a run inside of no pixels follows
+    flat = np.zeros(len(numbers) + int(odd.sum()), np.int64)
+    flat[np.arange(len(numbers)) + np.repeat(np.cumsum(odd) - odd, counts)] = numbers
+    outside, inside = flat[0::2].copy(), flat[1::2]
+    pairs = (counts + odd) // 2
+    first = np.cumsum(pairs) - pairs
+    # The first number stands alone; the others are two chains of differences.
+    alone = outside[first]
+    outside[first] = 0
+    outside, sums = np.cumsum(outside), np.cumsum(inside)
+    outside -= np.repeat(outside[first], pairs)
+    outside[first] = alone
+    inside = sums - np.repeat(sums[first] - inside[first], pairs)
+    inside[(first + pairs - 1)[odd > 0]] = 0
+    return outside, inside, first
+
+
+def _add_up(outside: Runs, inside: Runs, first: Runs, pixels: int) -> bool:
+    """Return whether all run lengths are possible and each mask's add up to its size."""
+    if min(outside.min(), inside.min()) < 0 or max(outside.max(), inside.max()) > MAX_PIXELS:
+        return False
+    return bool((np.add.reduceat(outside + inside, first) == pixels).all())
 
 
 def from_runs(runs: Sequence[int] | Runs, height: int, width: int) -> RLE:
@@ -243,6 +289,33 @@ def from_polygons(polygons: Iterable[Sequence[float]], height: int, width: int) 
     if not parts:
         return from_runs([height * width], height, width)
     return _from_coco(_coco.merge(_coco.frPyObjects(parts, height, width)))
+
+
+def _numbers(counts: str) -> tuple[Runs, Runs]:
+    """Return the numbers of a compressed string as they are there, and each's last character.
+
+    Raises:
+        ValueError: If it is no such string.
+    """
+    if not isinstance(counts, str) or not counts:
+        raise ValueError(f"RLE: found counts {counts!r}, expected a non-empty text")
+    if not counts.isascii():
+        raise ValueError("RLE: found counts with characters that are not ASCII")
+    chars = np.frombuffer(counts.encode("ascii"), np.uint8) - np.uint8(48)  # below wraps
+    if chars.max() > 63:
+        raise ValueError("RLE: found counts with a character outside '0' to 'o'")
+    last = (chars < 32).nonzero()[0]
+    bits = chars.astype(np.int64)
+    if not len(last) or last[-1] != len(bits) - 1:
+        raise ValueError("RLE: found counts that end inside a number")
+    first = np.zeros_like(last)
+    first[1:] = last[:-1] + 1
+    if (last - first).max() > 6:
+        raise ValueError("RLE: found counts with a number beyond 32 bits")
+    place = 5 * (np.arange(len(bits)) - first.repeat(last - first + 1))
+    numbers: Runs = np.add.reduceat((bits & 31) << place, first)
+    numbers -= ((bits[last] & 16) > 0).astype(np.int64) << (place[last] + 5)
+    return numbers, last
 
 
 def _polygon(polygon: Sequence[float], height: int, width: int) -> list[float]:

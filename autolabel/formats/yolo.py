@@ -15,10 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autolabel.formats.base import ExportOptions, Tally
+from autolabel.formats.contours import Pixels
 from autolabel.formats.media_files import Names, Picture, Placer, pictures
-from autolabel.formats.yolo_ring import INSET, Pixels, pixel_ring
+from autolabel.formats.yolo_ring import INSET, Points, pixel_rings
 from autolabel.types import Instance, MediaRecord
 
 BRIDGED_SHARE = 0.02
@@ -78,61 +80,94 @@ class YoloWriter:
     def _write(self, picture: Picture, found: list[Instance]) -> None:
         """Write one text file."""
         height, width = picture.media.height, picture.media.width
-        line = self._polygon if self.masks else self._box
-        lines = [text for one in found if (text := line(one, height, width))]
+        lines = (
+            self._polygons(found, height, width)
+            if self.masks
+            else self._boxes(found, height, width)
+        )
         path = self._labels / self._part / f"{picture.stem}.txt"
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders = {path.parent}  # inputs come by name: the next is there too
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("".join(lines))
+        path.write_bytes(b"".join(lines))
         self._tally.pictures += 1
         self._tally.instances += len(lines)
 
-    def _polygon(self, one: Instance, height: int, width: int) -> str:
-        """Return a label's line, "" for an empty mask."""
-        if one.mask is None:
-            self._tally.affected["labels without a mask: written as rectangles"] += 1
-            x1, y1, x2, y2 = one.box
-            corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
-            points = np.clip(corners, 0, [width, height]).astype(np.float64)
-        else:
-            ring = pixel_ring(one.mask)
-            if ring is None:
+    def _polygons(self, found: list[Instance], height: int, width: int) -> list[bytes]:
+        """Return the labels' lines; an empty mask has none."""
+        rings = pixel_rings([one.mask for one in found if one.mask is not None])
+        texts = _shares(rings.pixels, height, width)
+        lines, place = [], 0
+        for one in found:
+            if one.mask is None:
+                self._tally.affected["labels without a mask: written as rectangles"] += 1
+                lines.append(_line(one.class_id, _rectangle(one, height, width)))
+                continue
+            if rings.areas[place]:
+                text = texts[rings.begins[place] : rings.begins[place + 1]].tobytes()
+                if place in rings.off_middle:
+                    text = _text(rings.off_middle[place] / (width, height))
+                lines.append(_line(one.class_id, text))
+                self._count_drawn(rings.drawn[place], rings.areas[place])
+            else:
                 self._tally.skipped["labels whose mask is empty"] += 1
-                return ""
-            if ring.drawn > BRIDGED_SHARE * ring.area:
-                self._tally.affected[
-                    "masks of separate parts: the line that joins them is drawn by Ultralytics "
-                    f"and covers over {BRIDGED_SHARE:.0%} of the mask"
-                ] += 1
-            if ring.pixels is not None:
-                return f"{one.class_id} {_shares_text(ring.pixels, height, width)}\n"
-            points = ring.points
-        values = (points / (width, height)).ravel().tolist()
-        return f"{one.class_id} {' '.join(f'{value:.6f}' for value in values)}\n"
+            place += 1
+        return lines
 
-    def _box(self, one: Instance, height: int, width: int) -> str:
-        """Return a box's line."""
-        x1, y1, x2, y2 = one.box
-        x1, x2 = (min(max(x, 0.0), width) / width for x in (x1, x2))
-        y1, y2 = (min(max(y, 0.0), height) / height for y in (y1, y2))
-        values = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
-        return f"{one.class_id} {' '.join(f'{value:.7f}' for value in values)}\n"
+    def _count_drawn(self, drawn: int, area: int) -> None:
+        """Count a mask whose bridges show."""
+        if drawn > BRIDGED_SHARE * area:
+            self._tally.affected[
+                "masks of separate parts: the line that joins them is drawn by Ultralytics "
+                f"and covers over {BRIDGED_SHARE:.0%} of the mask"
+            ] += 1
 
-
-def _shares_text(pixels: Pixels, height: int, width: int) -> str:
-    """Return vertices in the middle of pixels as shares of the picture, from ready texts."""
-    words = [""] * (2 * len(pixels))
-    words[0::2] = map(_middles(width).__getitem__, pixels[:, 0].tolist())
-    words[1::2] = map(_middles(height).__getitem__, pixels[:, 1].tolist())
-    return " ".join(words)
+    def _boxes(self, found: list[Instance], height: int, width: int) -> list[bytes]:
+        """Return the boxes' lines."""
+        lines = []
+        for one in found:
+            x1, y1, x2, y2 = one.box
+            x1, x2 = (min(max(x, 0.0), width) / width for x in (x1, x2))
+            y1, y2 = (min(max(y, 0.0), height) / height for y in (y1, y2))
+            values = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+            text = " ".join(f"{value:.7f}" for value in values)
+            lines.append(f"{one.class_id} {text}\n".encode())
+        return lines
 
 
-@lru_cache(16)
-def _middles(side: int) -> list[str]:
-    """Return the text of each pixel's middle as a share of a side."""
-    return [f"{(pixel + INSET) / side:.6f}" for pixel in range(side)]
+def _line(class_id: int, text: bytes) -> bytes:
+    """Return a label's line from its class and shares, each with a blank behind it."""
+    return b"%d %b\n" % (class_id, text[:-1])
+
+
+def _rectangle(one: Instance, height: int, width: int) -> bytes:
+    """Return a box's corners as shares."""
+    x1, y1, x2, y2 = one.box
+    corners = np.clip([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], 0, [width, height])
+    return _text(corners.astype(np.float64) / (width, height))
+
+
+def _text(shares: Points) -> bytes:
+    """Return shares of the picture as text, each with a blank behind it."""
+    return "".join(f"{value:.6f} " for value in shares.ravel().tolist()).encode()
+
+
+def _shares(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
+    """Return the text of points in the middle of pixels, uint8 (K, 2 x 9)."""
+    texts = np.empty((len(pixels), 2, 9), np.uint8)
+    for axis, side in enumerate((width, height)):
+        texts[:, axis] = _middles(side)[pixels[:, axis]]
+    return texts.reshape(len(pixels), 18)
+
+
+@lru_cache(64)
+def _middles(side: int) -> NDArray[np.uint8]:
+    """Return the text of each pixel's middle as a share of a side, "0.123456 ", uint8 (side, 9)."""
+    millionths = np.rint((np.arange(side) + INSET) * (1_000_000 / side)).astype(np.int64)
+    digits = millionths[:, None] // 10 ** np.arange(6, -1, -1) % 10 + ord("0")
+    texts = np.full((side, 9), ord(" "), np.uint8)
+    texts[:, 0], texts[:, 1], texts[:, 2:8] = digits[:, 0], ord("."), digits[:, 1:]
+    return texts
 
 
 class YoloBoxWriter(YoloWriter):

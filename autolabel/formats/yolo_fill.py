@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel import masks
-from autolabel.formats.yolo_ring import Pixels, Points
+from autolabel.formats.contours import Pixels
+from autolabel.formats.yolo_ring import Points
 from autolabel.types import RLE
 
 
