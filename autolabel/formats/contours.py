@@ -8,6 +8,7 @@ is one walk: holes hang on it by bridges along a row, inside the mask.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from autolabel import masks
 from autolabel.types import RLE
 
-Pixels: TypeAlias = NDArray[np.int64]
+Places: TypeAlias = NDArray[np.int64]
+Pixels: TypeAlias = NDArray[np.int32]
+"""int32 (2, K), x and y."""
 Flags: TypeAlias = NDArray[np.bool_]
 
-_NEAR = 512
+_NEAR = 128
 """Sides that are searched at once for the one left of a hole; then four times as many."""
 
 
@@ -30,7 +33,7 @@ class Contours:
     """The walks around the parts of several masks.
 
     Attributes:
-        points: int64 (K, 2), x and y of the pixels where walks turn, some repeated; a walk is
+        points: int32 (2, K), x and y of the pixels where walks turn, some repeated; a walk is
             closed, and the mask lies to its right.
         begins: Where each walk begins in ``points``, and the end.
         owners: The place of each walk's mask, in order.
@@ -40,7 +43,7 @@ class Contours:
     points: Pixels
     begins: list[int]
     owners: list[int]
-    areas: Pixels
+    areas: Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,11 @@ class _Sides:
         after: The next side of the walk.
     """
 
-    x: Pixels
-    tops: Pixels
-    bottoms: Pixels
+    x: Places
+    tops: Places
+    bottoms: Places
     up: Flags
-    after: Pixels
+    after: Places
 
 
 def contours(rles: Sequence[RLE]) -> Contours:
@@ -73,12 +76,12 @@ def contours(rles: Sequence[RLE]) -> Contours:
     owner = starts // (height * width)
     areas = np.bincount(owner, ends - starts, len(rles)).astype(np.int64)
     if not len(starts):
-        return Contours(np.empty((0, 2), np.int64), [0], [], areas)
+        return Contours(np.empty((2, 0), np.int32), [0], [], areas)
     sides = _sides(starts, ends, height, width)
     order, begins = _rings(sides.after.tolist())
-    heads = [order[begin] for begin in begins[:-1]]
+    heads = order[begins[:-1]]
     stride = width + 1
-    points = _points(sides, np.array(order), stride)
+    points = _points(sides, order, stride)
     begins = [4 * begin for begin in begins]
     outer = sides.up[heads].tolist()
     owners = (sides.x[heads] // stride).tolist()
@@ -87,7 +90,7 @@ def contours(rles: Sequence[RLE]) -> Contours:
     return Contours(points, begins, owners, areas)
 
 
-def _sides(starts: Pixels, ends: Pixels, height: int, width: int) -> _Sides:
+def _sides(starts: Places, ends: Places, height: int, width: int) -> _Sides:
     """Return the sides between the runs of pixels of masks end to end."""
     columns, tops, bottoms = _column_runs(starts, ends, height)
     columns += columns // width  # a gap after each mask
@@ -109,7 +112,9 @@ def _sides(starts: Pixels, ends: Pixels, height: int, width: int) -> _Sides:
     begins = (corners & 1).astype(np.bool_)
     # Down a column's edge corners pair up in order; along a row, those of one kind do. With
     # the mask to the right, a side below which it lies is walked to the right.
-    rank = np.argsort((2 * y + begins) * (int(x[-1]) + 1) + x, kind="stable")
+    row = 2 * y + begins
+    short = row.astype(np.uint16) if tall < 2**15 else row  # of 16 bits: sorted by counting
+    rank = np.argsort(short, kind="stable")  # within a row they stay by x
     left, right = rank[0::2], rank[1::2]
     ahead = begins[left]
     leaves, arrives = np.where(ahead, left, right), np.where(ahead, right, left)
@@ -119,7 +124,7 @@ def _sides(starts: Pixels, ends: Pixels, height: int, width: int) -> _Sides:
     return _Sides(x[0::2], y[0::2], y[1::2], up, after)
 
 
-def _column_runs(starts: Pixels, ends: Pixels, height: int) -> tuple[Pixels, Pixels, Pixels]:
+def _column_runs(starts: Places, ends: Places, height: int) -> tuple[Places, Places, Places]:
     """Return the column, first row and row after the last of each run, none over two columns."""
     columns = starts // height
     counts = (ends - 1) // height - columns + 1
@@ -133,38 +138,40 @@ def _column_runs(starts: Pixels, ends: Pixels, height: int) -> tuple[Pixels, Pix
     return columns, tops, bottoms
 
 
-def _rings(after: list[int]) -> tuple[list[int], list[int]]:
+def _rings(after: list[int]) -> tuple[Places, list[int]]:
     """Return the sides ring by ring, each from its first, and where rings begin, and the end."""
-    order: list[int] = []
+    order = array("q")
+    walk = order.append
     begins = [0]
     for start, side in enumerate(after):
         if side < 0:  # walked already
             continue
         after[start] = -1
-        order.append(start)
+        walk(start)
         while side != start:
-            order.append(side)
+            walk(side)
             after[side], side = -1, after[side]
         begins.append(len(order))
-    return order, begins
+    return np.frombuffer(order, np.int64), begins
 
 
-def _points(sides: _Sides, order: Pixels, stride: int) -> Pixels:
+def _points(sides: _Sides, order: Places, stride: int) -> Pixels:
     """Return four pixels a side: where it begins and ends, and the way to the next one."""
-    x, up = sides.x[order], sides.up[order]
-    tops, lasts = sides.tops[order], sides.bottoms[order] - 1
-    following = sides.x[sides.after[order]]
-    right = following > x
-    points = np.empty((len(order), 4, 2), np.int64)
+    edges, up = sides.x[order], sides.up[order]
+    right = sides.x[sides.after[order]] > edges
+    x = (edges % stride).astype(np.int32)
+    following = (sides.x % stride).astype(np.int32)[sides.after[order]]
+    tops, bottoms = sides.tops[order].astype(np.int32), sides.bottoms[order].astype(np.int32)
+    lasts, leaves = bottoms - 1, np.where(up, tops, bottoms)
+    down, back = ~up, ~right
+    points = np.empty((2, len(order), 4), np.int32)
     # Going up the pixel is right of the side, going right below it, and so on.
-    points[:, 0, 0] = points[:, 1, 0] = x - ~up
-    points[:, 0, 1] = np.where(up, lasts, tops)
-    points[:, 1, 1] = np.where(up, tops, lasts)
-    leaves = np.where(up, tops, lasts + 1)
-    points[:, 2, 0], points[:, 3, 0] = x - ~right, following - right
-    points[:, 2, 1] = points[:, 3, 1] = leaves - ~right
-    points[:, :, 0] -= (x // stride * stride)[:, None]
-    return points.reshape(-1, 2)
+    points[0, :, 0] = points[0, :, 1] = x - down
+    points[1, :, 0] = np.where(up, lasts, tops)
+    points[1, :, 1] = np.where(up, tops, lasts)
+    points[0, :, 2], points[0, :, 3] = x - back, following - right
+    points[1, :, 2] = points[1, :, 3] = leaves - back
+    return points.reshape(2, -1)
 
 
 def _spliced(
@@ -172,7 +179,7 @@ def _spliced(
     begins: list[int],
     owners: list[int],
     outer: list[bool],
-    order: list[int],
+    order: Places,
     sides: _Sides,
     stride: int,
 ) -> tuple[Pixels, list[int], list[int]]:
@@ -190,25 +197,25 @@ def _spliced(
     for ring, begin in enumerate(begins[:-1]):
         if outer[ring]:
             continue
-        head = order[begin // 4]
+        head = int(order[begin // 4])
         row = int(sides.tops[head])
         near = _left(sides, head, row)
         bridges.append((int(sides.x[near]) - owners[ring] * stride, row))
-        # After the first pixel of that side; in the order in which the walk meets the rows.
-        hang = 4 * int(place_of[near]) + 1, -row if sides.up[near] else row
-        bridge = len(points) + len(bridges) - 1
+        # After the first pixel of that side, which is walked up.
+        hang = 4 * int(place_of[near]) + 1, -row
+        bridge = points.shape[1] + len(bridges) - 1
         hangs.setdefault(int(ring_of[near]), []).append((*hang, ring, bridge))
-    every = np.concatenate([points, np.array(bridges)])
+    every = np.concatenate([points, np.array(bridges, np.int32).T], axis=1)
     pieces: list[Pixels] = []
     found, length = [0], 0
     for ring, whole in enumerate(outer):
         if whole:
             walk = _walk(ring, begins, hangs)
-            pieces += [every[first:last] for first, last in walk]
+            pieces += [every[:, first:last] for first, last in walk]
             length += sum(last - first for first, last in walk)
             found.append(length)
     kept = [owner for owner, whole in zip(owners, outer, strict=True) if whole]
-    return np.concatenate(pieces), found, kept
+    return np.concatenate(pieces, axis=1), found, kept
 
 
 def _left(sides: _Sides, head: int, row: int) -> int:

@@ -154,10 +154,10 @@ def _text(shares: Points) -> bytes:
 
 def _shares(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
     """Return the text of points in the middle of pixels, uint8 (K, 2 x 9)."""
-    texts = np.empty((len(pixels), 2, 9), np.uint8)
+    texts = np.empty((pixels.shape[1], 2, 9), np.uint8)
     for axis, side in enumerate((width, height)):
-        texts[:, axis] = _middles(side)[pixels[:, axis]]
-    return texts.reshape(len(pixels), 18)
+        texts[:, axis] = _middles(side)[pixels[axis]]
+    return texts.reshape(-1, 18)
 
 
 @lru_cache(64)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel import masks
-from autolabel.formats.contours import Pixels
+from autolabel.formats.contours import Places
 from autolabel.formats.yolo_ring import Points
 from autolabel.types import RLE
 
@@ -41,7 +41,7 @@ def fill_pixels(points: Points, height: int, width: int) -> RLE:
     return masks.encode(drawn)
 
 
-def _lines(walk: Pixels) -> Pixels:
+def _lines(walk: Places) -> Places:
     """Return the pixels of the closed polygon's sides."""
     way = np.roll(walk, -1, axis=0) - walk
     counts = np.abs(way).max(axis=1) + 1
@@ -49,11 +49,11 @@ def _lines(walk: Pixels) -> Pixels:
     along = np.arange(int(counts.sum())) - np.repeat(begin, counts)
     share = along / np.repeat(np.maximum(counts - 1, 1), counts)
     steps = np.repeat(way, counts, axis=0) * share[:, None]
-    pixels: Pixels = np.rint(np.repeat(walk, counts, axis=0) + steps).astype(np.int64)
+    pixels: Places = np.rint(np.repeat(walk, counts, axis=0) + steps).astype(np.int64)
     return pixels
 
 
-def _inside(walk: Pixels, low: Pixels, high: Pixels) -> NDArray[np.bool_]:
+def _inside(walk: Places, low: Places, high: Places) -> NDArray[np.bool_]:
     """Return which pixels from ``low`` to ``high`` an odd number of sides lies left of."""
     other = np.roll(walk, -1, axis=0)
     up = walk[:, 1] > other[:, 1]

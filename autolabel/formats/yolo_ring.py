@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from autolabel.formats.contours import Pixels, contours
+from autolabel.formats.contours import Flags, Pixels, Places, contours
 from autolabel.types import RLE
 
 INSET = 0.5
@@ -35,7 +35,7 @@ class PixelRings:
     """Masks as one polygon each.
 
     Attributes:
-        pixels: int64 (K, 2), x and y of the pixels in whose middle the vertices lie, polygon by
+        pixels: int32 (2, K), x and y of the pixels in whose middle the vertices lie, polygon by
             polygon.
         begins: Where each mask's polygon begins in ``pixels``, and the end; an empty mask has
             none.
@@ -55,9 +55,7 @@ class PixelRings:
         """Return a polygon as float64 (K, 2), x and y in pixels."""
         if place in self.off_middle:
             return self.off_middle[place]
-        ring = self.pixels[self.begins[place] : self.begins[place + 1]]
-        points: Points = ring + np.float64(INSET)
-        return points
+        return _middles(self.pixels[:, self.begins[place] : self.begins[place + 1]])
 
 
 def pixel_rings(rles: Sequence[RLE]) -> PixelRings:
@@ -75,7 +73,7 @@ def pixel_rings(rles: Sequence[RLE]) -> PixelRings:
     if not owners:
         return PixelRings(points, [0] * (len(rles) + 1), {}, drawn, areas)
     pixels, ends = _corners(points, np.array(begins))
-    off = {owners[i]: _place(pixels[ends[i] : ends[i + 1]]) for i in _narrow(pixels, ends)}
+    off = {owners[i]: _place(pixels[:, ends[i] : ends[i + 1]]) for i in _narrow(pixels, ends)}
     counts = np.zeros(len(rles) + 1, np.int64)
     counts[np.array(owners) + 1] = np.diff(ends)
     return PixelRings(pixels, np.cumsum(counts).tolist(), off, drawn, areas)
@@ -95,18 +93,18 @@ def _one_each(
     walks, masks_of, place = [], [], 0
     for owner, group in groupby(owners):
         count = len(list(group))
-        parts = [points[begins[i] : begins[i + 1]] for i in range(place, place + count)]
+        parts = [points[:, begins[i] : begins[i + 1]] for i in range(place, place + count)]
         place += count
         if count > 1:
-            joined, drawn[owner] = _join([_dense(one) for one in parts])
-            parts = [joined]
+            joined, drawn[owner] = _join([_dense(one.T) for one in parts])
+            parts = [joined.T]
         walks.append(parts[0])
         masks_of.append(owner)
-    ends = np.cumsum([0, *(len(walk) for walk in walks)]).tolist()
-    return np.concatenate(walks), ends, masks_of
+    ends = np.cumsum([0, *(walk.shape[1] for walk in walks)]).tolist()
+    return np.concatenate(walks, axis=1), ends, masks_of
 
 
-def _dense(ring: Pixels) -> Pixels:
+def _dense(ring: Places) -> Places:
     """Return every pixel of a closed contour in order."""
     way = np.concatenate([ring[1:], ring[:1]]) - ring
     counts = np.maximum(np.abs(way[:, 0]), np.abs(way[:, 1]))  # faster than max(axis=1)
@@ -114,11 +112,11 @@ def _dense(ring: Pixels) -> Pixels:
         return ring[:1]
     along = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
     steps = np.repeat(np.sign(way), counts, axis=0) * along[:, None]
-    pixels: Pixels = np.repeat(ring, counts, axis=0) + steps
+    pixels: Places = np.repeat(ring, counts, axis=0) + steps
     return pixels
 
 
-def _join(rings: list[Pixels]) -> tuple[Pixels, int]:
+def _join(rings: list[Places]) -> tuple[Places, int]:
     """Return one walk around all contours by the shortest bridges, and the pixels between.
 
     Prim's minimum spanning tree over the contours, by the distance of their nearest pixels.
@@ -195,44 +193,58 @@ def _slices(place: int, last: int, begin: int, end: int) -> list[tuple[int, int]
     return [(place, last + 1)] if last >= place else [(place, end), (begin, last + 1)]
 
 
-def _corners(points: Pixels, begins: Pixels) -> tuple[Pixels, Pixels]:
+def _corners(points: Pixels, begins: Places) -> tuple[Pixels, Places]:
     """Return closed walks without repeated points and points on the way straight on.
 
     Args:
-        points: int64 (K, 2), all walks.
+        points: int32 (2, K), all walks.
         begins: Where each begins, and the end; none is empty.
     """
+    starts, lasts = begins[:-1], begins[1:] - 1
     step = np.empty_like(points)
-    step[1:] = points[1:] - points[:-1]
-    step[begins[:-1]] = points[begins[:-1]] - points[begins[1:] - 1]
-    moved = (step[:, 0] | step[:, 1]) != 0
-    moved[begins[:-1]] |= ~np.logical_or.reduceat(moved, begins[:-1])  # a pixel stays
-    points, step = points[moved], step[moved]
-    begins = np.concatenate([[0], np.cumsum(np.add.reduceat(moved, begins[:-1], dtype=np.int64))])
-    across, down = step[:, 0], step[:, 1]
+    np.subtract(points[:, 1:], points[:, :-1], out=step[:, 1:])
+    step[:, starts] = points[:, starts] - points[:, lasts]
+    moved = (step[0] | step[1]) != 0
+    still = ~np.logical_or.reduceat(moved, starts)
+    moved[starts[still]] = True  # of a single pixel one point stays
+    points, (across, down) = points[:, moved], step[:, moved]
+    begins = _kept(moved, starts)
+    starts, lasts = begins[:-1], begins[1:] - 1
     # Only along rows, columns and exact diagonals can a point be left out unseen.
-    even = (across == 0) | (down == 0) | (np.abs(across) == np.abs(down))
-    direction = np.where(even, 3 * np.sign(across) + np.sign(down), 9)
+    odd = (across != 0) & (down != 0) & (np.abs(across) != np.abs(down))
+    direction = np.where(odd, 9, 3 * np.sign(across) + np.sign(down))
     after = np.empty_like(direction)
     after[:-1] = direction[1:]
-    after[begins[1:] - 1] = direction[begins[:-1]]
-    kept = (direction != after) | (direction == 9)
+    after[lasts] = direction[starts]
+    kept = (direction != after) | odd
     for small in np.flatnonzero(np.diff(begins) < 3).tolist():
         kept[begins[small] : begins[small + 1]] = True
-    ends = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, begins[:-1], dtype=np.int64))])
-    return points[kept], ends
+    return points[:, kept], _kept(kept, starts)
 
 
-def _narrow(pixels: Pixels, begins: Pixels) -> list[int]:
+def _kept(kept: Flags, starts: Places) -> Places:
+    """Return where walks begin among the points that are kept, and the end."""
+    counts = np.add.reduceat(kept, starts, dtype=np.int64)
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _narrow(pixels: Pixels, begins: Places) -> list[int]:
     """Return which polygons have fewer than three points, or no extent in x or y."""
-    low = np.minimum.reduceat(pixels, begins[:-1])
-    flat = (np.maximum.reduceat(pixels, begins[:-1]) == low).any(axis=1)
-    return np.flatnonzero(flat | (np.diff(begins) < 3)).tolist()
+    low = np.minimum.reduceat(pixels, begins[:-1], axis=1)
+    flat = (np.maximum.reduceat(pixels, begins[:-1], axis=1) == low).any(axis=0)
+    found: list[int] = np.flatnonzero(flat | (np.diff(begins) < 3)).tolist()
+    return found
+
+
+def _middles(pixels: Pixels) -> Points:
+    """Return the middles of pixels, float64 (K, 2)."""
+    points: Points = pixels.T + np.float64(INSET)
+    return points
 
 
 def _place(walk: Pixels) -> Points:
     """Return the vertices inside their pixels, at least three, with an extent in x and y."""
-    points: Points = walk.astype(np.float64) + INSET
+    points = _middles(walk)
     if len(points) < 3:  # a pixel or a line: there and back
         points = np.concatenate([points, points[::-1], points])[:4]
     # A box without width or height would be dropped from training.
