@@ -101,11 +101,6 @@ def main(pictures: int) -> None:
         with timed(f"commit, batches of {BATCH}", pictures - pictures // 10):
             fill(pictures // 10, pictures)
         after_commit = peak()
-        with timed("seen", pictures):
-            assert all(
-                project.seen(f"folder_{n % 100:03d}/picture_{n:07d}.jpg", 250_000, n)
-                for n in range(pictures)
-            )
         with timed("labelled (all, in name order)", pictures):
             assert sum(len(list(found)) for _, found in project.labelled()) == OBJECTS * pictures
         with timed("export coco", pictures):

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -67,6 +66,13 @@ def label(candidates: Candidates, row: int, **changes: object) -> Instance:
         "runner_up_class": 1, "runner_up_score": 0.125,
     }  # fmt: skip
     return Instance(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def file_of(project: Project, name: str) -> tuple[str, int, int]:
+    """The status, size and time that a project has of an input's file."""
+    found = project.stored(name)
+    assert found is not None
+    return found.status, found.size_bytes, found.mtime_ns
 
 
 def picture(name: str, boxes: int = 2, **changes: object) -> Result:
@@ -164,14 +170,14 @@ def test_odd_names_are_kept_apart_and_come_back(tmp_path: Path, name: str) -> No
         project.commit([picture("other.jpg", boxes=1), picture(name, boxes=2)])
         assert project.find(name) == record(name)
         assert len(project.instances(name)) == 2
-        assert project.seen(name, 100, 200) == "done"
+        assert file_of(project, name) == ("done", 100, 200)
 
 
 def test_a_name_that_is_not_unicode_does_not_end_the_run(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     with make_project(tmp_path) as project:
         project.commit([picture(name, key="k")])
-        assert project.seen(name, 100, 200) == "done"
+        assert file_of(project, name) == ("done", 100, 200)
         assert [m.name for m in project.media()] == ["caf\\udce9.jpg"]
 
 
@@ -200,14 +206,12 @@ def test_a_reader_sees_one_moment_while_the_run_writes(tmp_path: Path) -> None:
 # Going on
 
 
-def test_only_an_input_of_the_same_size_and_time_was_seen(tmp_path: Path) -> None:
+def test_an_input_is_known_by_the_size_and_time_of_its_file(tmp_path: Path) -> None:
     with make_project(tmp_path) as project:
         project.commit([picture("a.jpg"), Result(record("b.jpg", status="failed"), 1, 2)])
-        assert project.seen("a.jpg", 100, 200) == "done"
-        assert project.seen("b.jpg", 1, 2) == "failed"
-        assert project.seen("a.jpg", 101, 200) is None
-        assert project.seen("a.jpg", 100, 201) is None
-        assert project.seen("c.jpg", 100, 200) is None
+        assert file_of(project, "a.jpg") == ("done", 100, 200)
+        assert file_of(project, "b.jpg") == ("failed", 1, 2)
+        assert project.stored("c.jpg") is None
 
 
 def test_a_picture_committed_again_replaces_the_old_one(tmp_path: Path) -> None:
@@ -238,7 +242,7 @@ def test_a_file_that_was_only_touched_keeps_its_labels(tmp_path: Path) -> None:
         assert known is not None
         project.commit([Result(record("a.jpg"), 100, 999, copy_of=known.name)])
         assert len(project.instances("a.jpg")) == 2
-        assert project.seen("a.jpg", 100, 999) == "done"
+        assert file_of(project, "a.jpg") == ("done", 100, 999)
 
 
 def test_a_failed_picture_is_no_source_for_copies(tmp_path: Path) -> None:
@@ -277,7 +281,7 @@ def test_a_video_grows_by_windows_and_is_exported_when_done(tmp_path: Path) -> N
             Result(clip, 5, 6, {0: key_frame}, [seeded, *tracked], {"track": 1.5}), b"\x00at 10"
         )
         assert project.state("clip.mp4") == b"\x00at 10"
-        assert project.seen("clip.mp4", 5, 6) == "partial"
+        assert file_of(project, "clip.mp4") == ("partial", 5, 6)
         assert list(project.iter_labelled()) == []
         second = Instance(1, (2, 2, 4, 4), mask=RLE(40, 60, "n"), track_id=2, frame_index=5)
         done = record("clip.mp4", kind="video", frames=20)
@@ -371,7 +375,7 @@ def test_starting_over_forgets_what_models_said_but_not_what_people_did(tmp_path
         project.restart({"grounder": "other"}, [("dog", "#0000ff"), *CLASSES], ["dog"])
         assert list(project.iter_labelled()) == []
         assert project.candidates("a.jpg") == {}
-        assert project.seen("a.jpg", 100, 200) != "done"
+        assert file_of(project, "a.jpg")[0] != "done"
         assert project.meta() == {"grounder": "other"}
         assert (project.prompts(), project.class_names()) == (["dog"], ("dog", "car", "person"))
         [kept] = project.instances("a.jpg")
@@ -718,12 +722,11 @@ def test_the_database_streams_in_name_order_without_sorting(tmp_path: Path) -> N
     assert not [plan for plan in plans if "TEMP B-TREE" in plan]
 
 
-def test_a_hundred_thousand_inputs_are_recognised_in_seconds(tmp_path: Path) -> None:
+def test_what_is_known_of_all_files_comes_by_name(tmp_path: Path) -> None:
     with make_project(tmp_path) as project:
-        project.commit([Result(record(f"{n:06d}.jpg"), n, n) for n in range(20_000)])
-        start = time.process_time()
-        assert all(project.seen(f"{n:06d}.jpg", n, n) for n in range(20_000))
-        assert time.process_time() - start < 4  # of CPU: 20 s for 100,000; measured 0.2
+        project.commit([Result(record(f"{n}.jpg"), n, 2 * n) for n in (10, 9, 8)])
+        found = [(one.name, one.size_bytes, one.mtime_ns) for one in project.all_stored()]
+    assert found == [("10.jpg", 10, 20), ("8.jpg", 8, 16), ("9.jpg", 9, 18)]
 
 
 def test_the_record_of_a_run_survives_and_can_be_changed(tmp_path: Path) -> None:

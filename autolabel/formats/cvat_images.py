@@ -10,21 +10,21 @@ Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from autolabel import masks
 from autolabel.formats.base import ExportOptions, Tally
-from autolabel.formats.media_files import Names, Picture, Placer, pictures
+from autolabel.formats.media_files import Names, Picture, PictureWriter, Placer
 from autolabel.formats.shapes import crop, number, row_runs
-from autolabel.types import RLE, Instance, MediaRecord
+from autolabel.types import RLE, Instance
 
 FILE = "annotations.xml"
 LABELS = "labels.json"
 
 
-class CvatImagesWriter:
+class CvatImagesWriter(PictureWriter):
     """Writes one XML file as the pictures stream by."""
 
     def open(
@@ -39,13 +39,6 @@ class CvatImagesWriter:
         self._file = (out / FILE).open("w", encoding="utf-8", newline="\n", buffering=2**16)
         self._file.write(head(classes, "annotation"))
         write_labels(out, classes)
-
-    def add(self, media: MediaRecord, instances: Iterable[Instance]) -> None:
-        """Write a picture, or the labelled frames of a video as pictures."""
-        for picture, found in pictures(media, instances, self._names):
-            self._write(picture, found)
-            self._placer.place(picture)
-        self._placer.finish()
 
     def close(self) -> None:
         """End the file."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from autolabel import masks
 from autolabel.formats.base import ExportOptions, Tally
-from autolabel.formats.media_files import Names, Picture, Placer, pictures
+from autolabel.formats.media_files import Names, Picture, PictureWriter, Placer
 from autolabel.formats.shapes import row_runs
 from autolabel.types import RLE, Instance, MediaRecord
 
@@ -31,7 +31,7 @@ _LENGTHS = ((8, 3, 0), (16, 4, 1), (256, 8, 2), (65536, 16, 3))  # up to, bits, 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-class LabelStudioWriter:
+class LabelStudioWriter(PictureWriter):
     """Writes one list of tasks as the pictures stream by."""
 
     def open(
@@ -46,13 +46,6 @@ class LabelStudioWriter:
         (out / CONFIG).write_text(_config(classes, options.polygons), encoding="utf-8")
         self._file = (out / FILE).open("w", encoding="utf-8", newline="\n", buffering=2**16)
         self._file.write("[")
-
-    def add(self, media: MediaRecord, instances: Iterable[Instance]) -> None:
-        """Write a picture, or the labelled frames of a video as pictures."""
-        for picture, found in pictures(media, instances, self._names):
-            self._write(picture, found)
-            self._placer.place(picture)
-        self._placer.finish()
 
     def close(self) -> None:
         """End the list."""

@@ -9,20 +9,20 @@ Source: https://github.com/wkentaro/labelme/blob/main/labelme/_label_file.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autolabel import masks
 from autolabel.formats.base import ExportOptions, Tally
-from autolabel.formats.media_files import Names, Picture, Placer, pictures
-from autolabel.types import Instance, MediaRecord
+from autolabel.formats.media_files import Names, Picture, PictureWriter, Placer
+from autolabel.types import Instance
 
 VERSION = "5.5.0"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-class LabelmeWriter:
+class LabelmeWriter(PictureWriter):
     """Writes a JSON file a picture, as they come."""
 
     def open(
@@ -35,13 +35,6 @@ class LabelmeWriter:
         self._placer = Placer(out, options, tally)
         text = "\n".join(["__ignore__", "_background_", *self._classes])
         (out / "labels.txt").write_text(text + "\n", encoding="utf-8")
-
-    def add(self, media: MediaRecord, instances: Iterable[Instance]) -> None:
-        """Write a picture, or the labelled frames of a video as pictures."""
-        for picture, found in pictures(media, instances, self._names):
-            self._write(picture, found)
-            self._placer.place(picture)
-        self._placer.finish()
 
     def close(self) -> None:
         """Write the names that were changed, where no reader takes them for labels."""

@@ -202,6 +202,28 @@ class Placer:
                 Image.fromarray(frame.image).save(target, quality=FRAME_QUALITY)
 
 
+class PictureWriter:
+    """What writers share that have an entry a picture: its labels, then the picture beside them."""
+
+    _names: Names
+    _placer: Placer
+
+    def add(self, media: MediaRecord, instances: Iterable[Instance]) -> None:
+        """Write a picture, or the labelled frames of a video as pictures."""
+        for picture, found in pictures(media, instances, self._names):
+            self._write(picture, found)
+            self._placer.place(picture, self._beside())
+        self._placer.finish()
+
+    def _beside(self) -> Path | None:
+        """Return the folder for the pictures at hand; None for the placer's own."""
+        return None
+
+    def _write(self, picture: Picture, found: list[Instance]) -> None:
+        """Write one picture's labels."""
+        raise NotImplementedError
+
+
 def frame_suffix(media: MediaRecord) -> str:
     """Return the extension of a video's frames in an export: a frame folder's keep their own."""
     return PurePosixPath(frame_name(media, 0)).suffix

@@ -18,6 +18,7 @@ from autolabel.formats.media_files import NAME_MAP, Names, Picture
 from autolabel.formats.reading import Problems, ReadObject, load_json
 from autolabel.formats.selection import Selected, Selection
 from autolabel.formats.split import SplitRequest
+from autolabel.formats.voc import label_names
 from autolabel.types import MediaRecord
 
 READERS = ("own", "other")
@@ -122,7 +123,7 @@ class _Translated:
     def __init__(self, back: Back, classes: Sequence[str]) -> None:
         self._back = back
         self.classes = list(classes)
-        clean = [name.replace(":", "_") for name in classes]  # VOC's label map has no colons
+        clean = label_names(classes)  # as VOC's label map has them
         self._table = [
             next((names.index(one) for names in (classes, clean) if one in names), -1)
             for one in back.classes

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autolabel.formats.base import ExportOptions, Tally
-from autolabel.formats.media_files import Names, Picture, Placer, pictures
+from autolabel.formats.media_files import Names, Picture, PictureWriter, Placer
 from autolabel.formats.shapes import number, stack
 from autolabel.types import Instance, MediaRecord
 
@@ -28,7 +28,7 @@ MAX_INDEX = 254
 """Objects a picture and classes that a PNG can tell apart: 0 is background, 255 is "ignore"."""
 
 
-class VocWriter:
+class VocWriter(PictureWriter):
     """Writes an XML file and two PNGs a picture, as they come."""
 
     def open(
@@ -40,8 +40,10 @@ class VocWriter:
         self._names = Names(lambda stem: (self._xml / f"{stem}.xml").exists())
         self._placer = Placer(out / "JPEGImages", options, tally)
         self._part = "default"
-        # The label map's separator is a colon.
-        self._labels = [name.replace(":", "_") for name, _ in classes]
+        given = [name for name, _ in classes]
+        self._labels = label_names(given)
+        if changed := sum(a != b for a, b in zip(given, self._labels, strict=True)):
+            tally.affected["class names that a label map can't hold: written otherwise"] += changed
         names = ["background", *self._labels]
         lines = ["# label:color_rgb:parts:actions"]
         for index, name in enumerate(names):
@@ -55,10 +57,7 @@ class VocWriter:
         """Write a picture, or the labelled frames of a video as pictures."""
         if self._options.splitter:
             self._part = self._options.splitter.part(media)
-        for picture, found in pictures(media, instances, self._names):
-            self._write(picture, found)
-            self._placer.place(picture)
-        self._placer.finish()
+        super().add(media, instances)
 
     def close(self) -> None:
         """Write the names that were changed."""
@@ -132,6 +131,28 @@ class VocWriter:
         ):
             save_indexed(self._out / folder / f"{picture.stem}.png", pixels)
         return True
+
+
+def label_names(names: Sequence[str]) -> list[str]:
+    """Return class names that a label map can hold, all different; as they are where they can.
+
+    A colon separates there, "#" begins a remark, and "background" is what no object covers.
+    """
+
+    def fits(name: str) -> bool:
+        return ":" not in name and name[:1] != "#" and name != "background"
+
+    taken = {name for name in names if fits(name)} | {"background"}
+    found = []
+    for name in names:
+        chosen = clean = name if fits(name) else name.replace(":", "_").replace("#", "_", 1)
+        number_ = 1
+        while not fits(name) and chosen in taken:
+            number_ += 1
+            chosen = f"{clean}_{number_}"
+        taken.add(chosen)
+        found.append(chosen)
+    return found
 
 
 @cache

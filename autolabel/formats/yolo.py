@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from autolabel.formats.base import ExportOptions, Tally
 from autolabel.formats.contours import Pixels
-from autolabel.formats.media_files import Names, Picture, Placer, pictures
+from autolabel.formats.media_files import Names, Picture, PictureWriter, Placer
 from autolabel.formats.yolo_ring import INSET, Points, pixel_rings
 from autolabel.types import Instance, MediaRecord
 
@@ -27,7 +27,7 @@ BRIDGED_SHARE = 0.02
 """Bridges that draw more than this share of a mask are counted in the report."""
 
 
-class YoloWriter:
+class YoloWriter(PictureWriter):
     """Writes polygons (``masks``) or boxes, a text file a picture as they come."""
 
     masks = True
@@ -48,10 +48,7 @@ class YoloWriter:
     def add(self, media: MediaRecord, instances: Iterable[Instance]) -> None:
         """Write the file of a picture, or of each labelled frame of a video."""
         self._part = self._options.splitter.part(media) if self._options.splitter else ""
-        for picture, found in pictures(media, instances, self._names):
-            self._write(picture, found)
-            self._placer.place(picture, self._out / "images" / self._part)
-        self._placer.finish()
+        super().add(media, instances)
 
     def close(self) -> None:
         """Write ``data.yaml``, which has no absolute path: the folder can be moved."""
@@ -71,6 +68,10 @@ class YoloWriter:
             lines.append(f"  {index}: {json.dumps(name, ensure_ascii=False)}")
         (self._out / "data.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._names.write(self._out, self._tally)
+
+    def _beside(self) -> Path:
+        """Return the folder of the part's pictures."""
+        return self._out / "images" / self._part
 
     def _taken(self, stem: str) -> bool:
         """Return whether a picture of another extension has the label file already."""

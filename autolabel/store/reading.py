@@ -55,17 +55,6 @@ class Reader:
         """Return the prompts in the order asked."""
         return [text for (text,) in self._rows("SELECT text FROM prompts ORDER BY id")]
 
-    def seen(self, name: str, size_bytes: int, mtime_ns: int) -> str | None:
-        """Return the status of an input that was stored with this size and time, else None."""
-        for (status,) in self._rows(
-            "SELECT status FROM media WHERE name = ? AND size_bytes = ? AND mtime_ns = ?",
-            rows.text(name),
-            size_bytes,
-            mtime_ns,
-        ):
-            return str(status)
-        return None
-
     def state(self, name: str) -> bytes | None:
         """Return what the last ``append`` of this medium left as its state, or None."""
         for (state,) in self._rows("SELECT state FROM media WHERE name = ?", rows.text(name)):
