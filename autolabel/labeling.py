@@ -119,6 +119,7 @@ class Labeling:
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
+        self._project.overlaps = (self._ontology.duplicate_iou, self._ontology.cross_class_iou)
         stages = self._check(plan, redo)
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
