@@ -46,6 +46,18 @@ class ReviewMedia(NamedTuple):
     labels: list[ReviewLabel]
 
 
+class LabelSize(NamedTuple):
+    """How large a label is and where: ``share`` is its box's part of the picture."""
+
+    id: int
+    media_id: int
+    frame_index: int
+    track_id: int | None
+    class_id: int
+    status: str
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One thing a human did, checked and ready to be stored.
@@ -107,6 +119,22 @@ class HumanEdits(Reader):
         """Return label id and state of what was taken home, by its id in the app."""
         found = self._rows("SELECT review_id, label_id, state FROM reviewed")
         return {row[0]: (row[1], row[2]) for row in found}
+
+    def label_sizes(self) -> Iterator[LabelSize]:
+        """Yield the size of every label that no human deleted, without its mask."""
+        with errors_told(self.folder), closing(self._reader.connect()) as db:
+            yield from map(
+                LabelSize._make,
+                db.execute(
+                    """SELECT l.id, l.media_id, l.frame_index, l.track_id, l.class_id, l.status,
+                    (l.x2 - l.x1) * (l.y2 - l.y1) / max(1.0, m.height * m.width)
+                    FROM labels l JOIN media m ON m.id = l.media_id WHERE NOT l.deleted"""
+                ),
+            )
+
+    def media_ids(self, status: str) -> dict[str, int]:
+        """Return the row id of every input of a status, by name."""
+        return dict(self._rows("SELECT name, id FROM media WHERE status = ?", status))
 
     def for_review(self) -> Iterator[ReviewMedia]:
         """Yield every input that is done, by id, with its labels, rejected ones included."""
@@ -180,9 +208,12 @@ class HumanEdits(Reader):
                 for action, a, b in values
             ],
         )
+        state = json.loads(edit.state)
+        if edit.instance is not None:
+            state |= {"uid": label, "version": self._label(media, label or 0).version}
         self._db.execute(
             "INSERT OR REPLACE INTO reviewed VALUES (?,?,?)",
-            (edit.review_id, label or 0, edit.state),
+            (edit.review_id, label or 0, _json(state)),
         )
 
     def _label(self, media: MediaRecord, label: int) -> ReviewLabel:
