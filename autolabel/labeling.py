@@ -236,6 +236,21 @@ class Labeling:
         )
 
 
+def select_anew(project: Project, ontology: Ontology) -> int:
+    """Return how many labels an ontology with other limits selects from what is stored.
+
+    No model is asked. What humans changed, accepted or rejected stays.
+    """
+    project.overlaps = (ontology.duplicate_iou, ontology.cross_class_iou)
+    floor = float(project.meta().get("floor", "0"))
+    question = Question(ontology, tuple(project.prompts()), floor)
+    return project.reselect(
+        lambda _media, found: instances_of(found, question),
+        _selection(ontology),
+        _classes(ontology),
+    )
+
+
 def _classes(ontology: Ontology) -> list[tuple[str, str]]:
     """Return each class's name and colour as the store keeps them."""
     return [(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in ontology.classes]

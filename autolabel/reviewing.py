@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -121,6 +122,48 @@ def pull(project_folder: str | Path, *, dry_run: bool = False) -> Any:
         if found.edits and not dry_run:
             project.apply_edits(found.edits)
     return found
+
+
+def rethreshold(project_folder: str | Path, class_name: str, threshold: float) -> str:
+    """Return what selecting anew with another threshold did: pulled before, loaded after.
+
+    Args:
+        project_folder: The project, whose review runs.
+        class_name: The class; a name in parentheses for every class.
+        threshold: The new threshold.
+
+    Raises:
+        UsageError: If the project has no ontology, or edits that can't be taken.
+        ProjectBusy: If a run holds the project.
+    """
+    from autolabel.labeling import select_anew
+    from autolabel.ontology import parse_ontology
+
+    pulled = pull(project_folder)
+    if pulled.problems:
+        raise UsageError(
+            f"{len(pulled.problems)} edits can't be taken home, so nothing was selected anew: "
+            f"{pulled.problems[0].what}"
+        )
+    with Project.open(project_folder) as project:
+        text = project.meta().get("ontology")
+        if not text:
+            raise UsageError("the project has no ontology to select with")
+        ontology = parse_ontology(text)
+        every = class_name.startswith("(")
+        changed = tuple(
+            dataclasses.replace(spec, threshold=threshold)
+            if every or spec.name == class_name
+            else spec
+            for spec in ontology.classes
+        )
+        count = select_anew(project, dataclasses.replace(ontology, classes=changed))
+    review = Review(project_folder)
+    review.open(lambda _report: None, lambda _url: None)
+    return (
+        f"{count} labels selected with threshold {threshold:g} for {class_name}. Write it into "
+        "your ontology file, too, or the next run goes back."
+    )
 
 
 class Review:

@@ -186,8 +186,7 @@ def _reason(places: Places) -> str:
 
 def start_app(places: Places, port: int, mongo_port: int) -> int:
     """Return the process id of the app's server, which answers later: see ``app_answers``."""
-    program = str(fiftyone_folder() / "server" / "main.py")
-    command = [sys.executable, program, "--port", str(port), "--address", LOOPBACK]
+    command = [sys.executable, "-m", "autolabel.review.serve", str(port)]
     return spawn(command, places, "app", places.environ(mongo_port))
 
 

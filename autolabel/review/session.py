@@ -16,7 +16,7 @@ from autolabel.errors import AutolabelError, ProjectBusy, StorageError
 from autolabel.review import processes
 from autolabel.review.places import Places
 
-SERVER = "server/main.py"
+SERVER = "autolabel.review.serve"
 
 
 @dataclass(frozen=True, slots=True)
