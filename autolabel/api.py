@@ -231,7 +231,8 @@ def export(
         split_group: "folder" keeps the pictures of a folder in one part.
         min_score: Leave out a model's labels below this score.
         classes: Names of the classes to keep; none for all.
-        status: "all", or "accepted" for what was accepted in review.
+        status: "all"; "accepted" for what was accepted in review; "pending" for what was not
+            decided on yet.
         exclude_empty: Leave out pictures without labels.
         **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
 

@@ -94,9 +94,9 @@ class MissingExtra(AutolabelError):
     Args:
         what: The package that is missing.
         extra: The extra of autolabel that brings it.
+        how: How to install it, where that takes more than the extra.
     """
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} is not installed. Install it with: pip install 'autolabel[{extra}]'"
-        )
+    def __init__(self, what: str, extra: str, how: str = "") -> None:
+        how = how or f"Install it with: pip install 'autolabel[{extra}]'"
+        super().__init__(f"{what} is not installed. {how}")

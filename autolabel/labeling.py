@@ -119,6 +119,7 @@ class Labeling:
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
+        self._project.overlaps = (self._ontology.duplicate_iou, self._ontology.cross_class_iou)
         stages = self._check(plan, redo)
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
@@ -233,6 +234,21 @@ class Labeling:
             reselected=reselected,
             interrupted=stopped,
         )
+
+
+def select_anew(project: Project, ontology: Ontology) -> int:
+    """Return how many labels an ontology with other limits selects from what is stored.
+
+    No model is asked. What humans changed, accepted or rejected stays.
+    """
+    project.overlaps = (ontology.duplicate_iou, ontology.cross_class_iou)
+    floor = float(project.meta().get("floor", "0"))
+    question = Question(ontology, tuple(project.prompts()), floor)
+    return project.reselect(
+        lambda _media, found: instances_of(found, question),
+        _selection(ontology),
+        _classes(ontology),
+    )
 
 
 def _classes(ontology: Ontology) -> list[tuple[str, str]]:

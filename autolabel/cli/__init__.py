@@ -14,7 +14,19 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
+from autolabel.cli import (
+    evaluate,
+    export,
+    history,
+    import_,
+    info,
+    models,
+    render,
+    review,
+    run,
+    scenes,
+    verify,
+)
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -39,6 +51,8 @@ for _command in (
     verify.verify,
     import_.import_,
     render.render,
+    review.review,
+    history.history,
     evaluate.evaluate,
     models.models,
     scenes.scenes,

@@ -37,8 +37,8 @@ import click
     "--status",
     default="all",
     show_default=True,
-    type=click.Choice(["all", "accepted"]),
-    help="Only labels that were accepted in review.",
+    type=click.Choice(["all", "accepted", "pending"]),
+    help="Only labels that were accepted in review, or not decided on yet.",
 )
 @click.option("--exclude-empty", is_flag=True, help="Leave out pictures without labels.")
 @click.option(

@@ -11,7 +11,11 @@ from autolabel.errors import UsageError
 from autolabel.formats.base import LabelSource, Tally
 from autolabel.types import Instance, MediaRecord
 
-STATUSES = {"all": ("accepted", "pending"), "accepted": ("accepted",)}
+STATUSES = {
+    "all": ("accepted", "pending"),
+    "accepted": ("accepted",),
+    "pending": ("pending",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Selection:
         min_score: Leave out a model's labels with a lower score; a human's have none and stay.
         classes: Names of the classes to keep, in the project's order; () for all. Class ids
             in the export count the kept ones only.
-        status: "all" (accepted and pending) or "accepted".
+        status: "all" (accepted and pending), "accepted" or "pending".
         exclude_empty: Leave out inputs without labels.
     """
 
@@ -36,7 +40,7 @@ class Selection:
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min score: expected 0 to 1, found {self.min_score:g}")
         if self.status not in STATUSES:
-            raise UsageError(f"status: expected {' or '.join(STATUSES)}, found {self.status!r}")
+            raise UsageError(f"status: expected {', '.join(STATUSES)}, found {self.status!r}")
 
 
 class Selected:

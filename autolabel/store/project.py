@@ -24,7 +24,8 @@ from autolabel.store.database import (
     errors_told,
     make_folder,
 )
-from autolabel.store.reading import EXPORTED, Reader
+from autolabel.store.human import HumanEdits
+from autolabel.store.reading import EXPORTED
 from autolabel.store.stats import Stats
 from autolabel.types import Candidates, Instance, MediaRecord
 
@@ -58,7 +59,7 @@ class Result:
     copy_of: str | None = None
 
 
-class Project(Reader):
+class Project(HumanEdits):
     """An open project folder. Use ``Project.open``, and as a context manager.
 
     Attributes:
@@ -262,6 +263,7 @@ class Project(Reader):
                 self._set_classes(classes)
             for media_id, media, found in self._pictures(reader):
                 written += self._relabel(media_id, {0: found}, select(media, found))
+                written -= self._drop_doubles(media_id)
             self._set_meta(meta)
         return written
 
@@ -342,6 +344,7 @@ class Project(Reader):
             self._add_found(media_id, result)
         elif not same:
             self._copy(result.copy_of, media_id)
+            self._drop_doubles(media_id)
 
     def _add_found(self, media_id: int, result: Result) -> None:
         """Insert a result's candidates and labels."""
@@ -358,6 +361,9 @@ class Project(Reader):
         rows.check_sizes(result.media, (one.mask for one in result.instances))
         labels = rows.label_rows(media_id, result.instances, dict(result.candidates))
         self._db.executemany(rows.INSERT_LABEL, (row for _, row in labels))
+        frames = [one.frame_index for one in result.instances]
+        if frames:
+            self._drop_doubles(media_id, (min(frames), max(frames)))
 
     def _copy(self, name: str, media_id: int) -> None:
         """Give a medium the candidates and labels of another."""

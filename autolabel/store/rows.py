@@ -33,8 +33,8 @@ LABEL = (
     "runner_up_score, x1, y1, x2, y2, counts, mask_score, source, status"
 )
 INSERT_LABEL = f"INSERT INTO labels (media_id, {LABEL}) VALUES (?{',?' * 16})"
-COPY_LABELS = f"""INSERT INTO labels (media_id, {LABEL})
-    SELECT ?, {LABEL} FROM labels WHERE media_id = ? ORDER BY id"""
+COPY_LABELS = f"""INSERT INTO labels (media_id, {LABEL}, tags, deleted)
+    SELECT ?, {LABEL}, tags, deleted FROM labels WHERE media_id = ? ORDER BY id"""
 
 INSTANCE = """l.frame_index, l.id, l.track_id, l.class_id, l.prompt, l.score,
     l.runner_up_class, l.runner_up_score, l.x1, l.y1, l.x2, l.y2,

@@ -19,6 +19,14 @@
                 with counts), source ("model", "human"), status ("pending", "accepted",
                 "rejected")
     annotations a view for people: every label with its medium's and its class's name
+    history     what humans did, one row a label and a kind of change: at (UTC, ISO), label_id,
+                media, frame_index, action ("added", "deleted", "class", "box", "mask",
+                "status", "tags"), source (always "human"), old and new (JSON)
+    reviewed    review_id (a label's id in the app), label_id, state (JSON: how the app
+                had it when it was last taken home)
+
+Since format 2 media and labels have tags (JSON list of texts), and labels have deleted (1: a
+human removed it; its status is "rejected").
 
 For example::
 
@@ -86,7 +94,26 @@ def m001_tables(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS = (m001_tables,)
+def m002_review(db: sqlite3.Connection) -> None:
+    """Add what a review by humans leaves: what they did, tags, and what they removed."""
+    db.execute("ALTER TABLE media ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'")
+    db.execute("ALTER TABLE labels ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'")
+    db.execute("ALTER TABLE labels ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TABLE history (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, label_id INTEGER,
+            media TEXT NOT NULL, frame_index INTEGER NOT NULL, action TEXT NOT NULL,
+            source TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL)"""
+    )
+    db.execute("CREATE INDEX history_label ON history (label_id)")
+    db.execute(
+        """CREATE TABLE reviewed (
+            review_id TEXT PRIMARY KEY, label_id INTEGER NOT NULL, state TEXT NOT NULL)
+            WITHOUT ROWID"""
+    )
+
+
+MIGRATIONS = (m001_tables, m002_review)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 

@@ -1,0 +1,1 @@
+"""A project's labels in the FiftyOne app, and a human's corrections back into the project."""

@@ -1,0 +1,41 @@
+// Keys for the review's operators, each with Shift: the app has most single letters itself. Nothing happens while a text is being written.
+(function () {
+  const KEYS = {
+    a: "accept",
+    x: "reject",
+    n: "next_pending",
+    u: "undo",
+    c: "change_class",
+    t: "accept_above",
+  };
+  const ASK = new Set(["change_class", "accept_above"]);
+
+  function writing(target) {
+    return (
+      target.isContentEditable ||
+      ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName)
+    );
+  }
+
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      const key = event.key.toLowerCase();
+      const act = KEYS[key];
+      if (!act || !event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (writing(event.target)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      window.__autolabel_act(act);
+    },
+    true
+  );
+
+  window.__autolabel_act = function (act) {
+    const uri = "@autolabel/review/" + act;
+    if (ASK.has(act) && window.__foo__.promptForOperator) {
+      return window.__foo__.promptForOperator(uri);
+    }
+    return window.__foo__.executeOperator(uri, {});
+  };
+})();
