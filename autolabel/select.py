@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.ontology.model import Ontology
-from autolabel.types import Boxes, Proposals, Scores, Selected
+from autolabel.types import Boxes, Candidates, Proposals, Scores, Selected
 
 GROUP_INSIDE = 0.9
 """Share of a member's area that lies in its group's box."""
@@ -52,12 +52,52 @@ def select(proposals: Proposals, ontology: Ontology, height: int, width: int) ->
     Raises:
         ValueError: If there isn't one column a prompt.
     """
-    found = _candidates(proposals, ontology, height, width, 0.0)
-    keep = _within_limits(found, ontology, height * width)
+    return choose(prepare(proposals, ontology, height, width), ontology)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture's candidates after steps 1 and 2, from which ``choose`` takes the labels.
+
+    Serves every ontology with the same classes, prompts and ``duplicate_iou``, and with the
+    same ``cross_class_iou`` or a higher one.
+    """
+
+    proposals: Proposals
+    found: _Found
+    pixels: int
+
+
+def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -> Prepared:
+    """Return what is the same for all thresholds, limits and margins: the costly part.
+
+    Raises:
+        ValueError: If there isn't one column a prompt.
+    """
+    return Prepared(
+        proposals, _candidates(proposals, ontology, height, width, 0.0), height * width
+    )
+
+
+def choose(prepared: Prepared, ontology: Ontology) -> list[Selected]:
+    """Return the candidates that become labels, best first, as ``select`` does."""
+    found, proposals = prepared.found, prepared.proposals
+    keep = _within_limits(found, ontology, prepared.pixels)
     keep &= ~_explained_away(found, proposals, ontology)
     found = found.take(keep)
     found = found.take(~_groups(found))
     return _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+
+
+def with_masks(chosen: list[Selected], candidates: Candidates) -> list[Selected]:
+    """Return the chosen that have a mask; all of them where nothing in the picture has one.
+
+    A ``duplicate_iou`` below the one that masks were made for may bring back a box that was
+    a duplicate of a duplicate: it has no mask, and is none of the objects.
+    """
+    if all(mask is None for mask in candidates.masks):
+        return chosen
+    return [one for one in chosen if candidates.masks[one.candidate] is not None]
 
 
 def to_segment(
@@ -308,8 +348,9 @@ def _pixels(limit: float | None, pixels: int, without: float) -> float:
 def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> _Bools:
     """Return which boxes a negative prompt of their class explains better (step 3).
 
-    Either on the box itself (it scores at least as much there), or on another box that the
-    negative prompt won, that overlaps by ``duplicate_iou`` and scores more.
+    Either on the box itself (it scores at least as much there, less the class's
+    ``not_margin``), or on another box that the negative prompt won, that overlaps by
+    ``duplicate_iou`` and scores more.
     """
     away = np.zeros(len(found.rows), bool)
     best = _class_scores(proposals, ontology).max(axis=1, initial=0)
@@ -321,10 +362,13 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
         if negatives not in strongest:
             strongest[negatives] = proposals.scores[:, list(negatives)].max(axis=1)
         against = strongest[negatives]
-        away[mine] = against[found.rows[mine]] >= found.scores[mine]
-        won = np.flatnonzero((against >= best) & (against > found.scores[mine].min()))
+        margin = np.float32(ontology.classes[class_id].not_margin)
+        mine_less = found.scores[mine] - margin
+        own = against[found.rows[mine]]
+        away[mine] = (own >= mine_less) & (own > 0)
+        won = np.flatnonzero((against >= best) & (against > mine_less.min()))
         near = box_iou(found.boxes[mine], proposals.boxes[won]) >= ontology.duplicate_iou
-        near &= against[won][None, :] > found.scores[mine][:, None]
+        near &= against[won][None, :] > mine_less[:, None]
         away[mine] |= near.any(axis=1)
     return away
 
