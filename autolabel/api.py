@@ -30,12 +30,14 @@ from autolabel.progress import Progress, Silent
 from autolabel.store import Project
 
 if TYPE_CHECKING:
+    from autolabel.calibrating import CalibrationReport
     from autolabel.formats import ExportReport, VerifyReport
     from autolabel.rendering import RenderReport
 
 __all__ = [
     "RunPlan",
     "RunReport",
+    "calibrate",
     "export",
     "make_config",
     "measure",
@@ -190,18 +192,55 @@ def _position(name: str, value: Any) -> Any:
 
 
 def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
-    """Return how well a project's labels agree with a COCO truth, as plain JSON values.
+    """Return how well a project's labels agree with a truth, as plain JSON values.
+
+    Args:
+        project: The project folder.
+        truth: A COCO file or another project.
 
     Raises:
         FormatError: If the truth is wrong, or has no picture or class in common.
         ProjectError: If there is no project in the folder.
     """
     from autolabel.evaluate.detection import evaluate_detection
-    from autolabel.evaluate.truth import load_truth
+    from autolabel.evaluate.truth_project import read_truth
 
-    found = load_truth(Path(truth))
+    found = read_truth(truth)
     with Project.open(Path(project), readonly=True) as opened:
         return evaluate_detection(opened, found).as_dict()
+
+
+def calibrate(
+    project: str | Path,
+    truth: str | Path | None = None,
+    *,
+    ontology: str | Path | None = None,
+    dry_run: bool = False,
+) -> CalibrationReport:
+    """Fit thresholds, duplicate IoU and negative margins to a truth, without running a model.
+
+    They are written into the ontology's file, and the labels are selected anew; scores are
+    mapped to probabilities.
+
+    Args:
+        project: The project folder.
+        truth: A COCO file or another project; None for the pictures gone through in review.
+        ontology: The file to write; None for the one that the last run was given.
+        dry_run: Say what would change, and change nothing.
+
+    Raises:
+        UsageError: If the ontology is not the project's, or there is no truth.
+        FormatError: If the truth is wrong, doesn't fit, or is too little.
+        ProjectError: If there is no project in the folder, or a run holds it.
+    """
+    from autolabel import calibrating
+
+    return calibrating.calibrate(
+        Path(project),
+        None if truth is None else Path(truth),
+        None if ontology is None else Path(ontology),
+        dry_run,
+    )
 
 
 def export(

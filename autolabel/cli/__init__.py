@@ -14,7 +14,18 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
+from autolabel.cli import (
+    calibrate,
+    evaluate,
+    export,
+    import_,
+    info,
+    models,
+    render,
+    run,
+    scenes,
+    verify,
+)
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -40,6 +51,7 @@ for _command in (
     import_.import_,
     render.render,
     evaluate.evaluate,
+    calibrate.calibrate,
     models.models,
     scenes.scenes,
 ):

@@ -13,7 +13,7 @@ CLIP_COLUMNS = ("j", "f", "jf", "idf1", "hota")
 
 @click.command("eval", short_help="Measure the labels against a truth.")
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--truth", required=True, type=click.Path(path_type=Path), help="COCO JSON.")
+@click.option("--truth", required=True, type=click.Path(path_type=Path), help="COCO JSON or a project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def evaluate(project: Path, truth: Path, as_json: bool) -> None:
     """Print how well PROJECT's labels agree with a truth.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from autolabel.errors import FormatError
 from autolabel.evaluate.choosing import LEAST_TRUTHS, Chooser, Chosen
 from autolabel.evaluate.intervals import Interval, f1_intervals
-from autolabel.evaluate.probabilities import fit_probabilities, folded_logits
+from autolabel.evaluate.probabilities import fit_probabilities, judge
 from autolabel.evaluate.samples import Rows, Samples, read_samples
 from autolabel.evaluate.truth import Truth, match_classes, nearest
 from autolabel.ontology import Ontology
@@ -98,6 +98,14 @@ class Calibration:
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def changes(self) -> bool:
+        """Whether the settings chosen differ from those in use."""
+        before, after = self.duplicate_iou
+        return before != after or any(
+            one.before != one.after or one.margin is not None for one in self.classes
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         return {
@@ -140,6 +148,10 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
         samples.rows(choice.applied(ontology), fold)
         for choice, fold in zip(choices, folds, strict=True)
     ]
+    all_of_them = [
+        chooser.rows(fold, choice.duplicate_iou)
+        for choice, fold in zip(choices, folds, strict=True)
+    ]
     chosen = chooser.choose(taken)
     scored = f1_intervals(
         samples.truths, taken, before, _joined(held_out), _SEED
@@ -147,7 +159,8 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
     probabilities = fit_probabilities(
         ontology.class_names,
         chooser.rows(taken, chosen.duplicate_iou),
-        folded_logits(chooser, choices, folds, held_out, len(ontology.classes)),
+        judge(chooser, choices, folds, held_out, len(ontology.classes)),
+        judge(chooser, choices, folds, all_of_them, len(ontology.classes)),
         len(taken),
     )
     return Calibration(
