@@ -130,7 +130,7 @@ class RunIdentity:
         }
 
     def masks_meta(self) -> dict[str, str]:
-        """Return the part of ``as_meta`` about masks: newest pictures have those of the lowest IoU."""
+        """Return the part of ``as_meta`` about masks; the newest pictures have the fewest."""
         return {
             "masked": self.masked,
             "masked_groups": self.groups,

@@ -1,4 +1,4 @@
-"""How likely a label is right: scores mapped to probabilities, as ``autolabel calibrate`` fits them.
+"""How likely a label is right: scores mapped to probabilities, as ``autolabel calibrate`` fits.
 
 A project keeps the curves in its record (``meta``, key ``calibration``), by class name, so that
 exports, review and reports read the same ones. Nothing here fits; see ``evaluate.calibration``.

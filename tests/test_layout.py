@@ -8,7 +8,17 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "autolabel"
-HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyone", "gradio", "ray", "sklearn"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "transformers",
+    "sam2",
+    "supervision",
+    "fiftyone",
+    "gradio",
+    "ray",
+    "sklearn",
+}
 ADAPTERS = {
     "device.py",
     "draw.py",

@@ -52,11 +52,11 @@ def table(found: dict[str, Any], dry_run: bool) -> list[str]:
     ]
     for name, one in found["classes"].items():
         was, now = one["threshold"]["before"], one["threshold"]["after"]
-        margin = "" if one["not_margin"] is None else f"not_margin {one['not_margin']:g}"
+        said = one["note"] or _margin(one["not_margin"])
         lines.append(
             f"{name:{width}}  {one['truths']:6}  {was:5.2f} -> {now:.2f}  "
-            f"{_f1(one['f1']['before'])} -> {_f1(one['f1']['after'])}  {one['note'] or margin}"
-        .rstrip())
+            f"{_f1(one['f1']['before'])} -> {_f1(one['f1']['after'])}  {said}".rstrip()
+        )
     iou = found["duplicate_iou"]
     if iou["before"] != iou["after"]:
         lines += ["", f"duplicate_iou  {iou['before']:g} -> {iou['after']:g}"]
@@ -71,6 +71,11 @@ def table(found: dict[str, Any], dry_run: bool) -> list[str]:
     ]
     lines += [f"note: {note}" for note in found["notes"]]
     return [*lines, "", _closing(found, dry_run)]
+
+
+def _margin(value: float | None) -> str:
+    """Return a new margin, or nothing."""
+    return "" if value is None else f"not_margin {value:g}"
 
 
 def _closing(found: dict[str, Any], dry_run: bool) -> str:

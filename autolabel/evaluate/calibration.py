@@ -153,9 +153,7 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
         for choice, fold in zip(choices, folds, strict=True)
     ]
     chosen = chooser.choose(taken)
-    scored = f1_intervals(
-        samples.truths, taken, before, _joined(held_out), _SEED
-    )
+    scored = f1_intervals(samples.truths, taken, before, _joined(held_out), _SEED)
     probabilities = fit_probabilities(
         ontology.class_names,
         chooser.rows(taken, chosen.duplicate_iou),

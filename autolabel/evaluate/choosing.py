@@ -81,7 +81,9 @@ class Chooser:
         margins = self._best_margins(few, truths, iou)
         parts = []
         for margin in {None, *margins.values()}:
-            mine = [i for i, c in enumerate(self._ontology.classes) if margins.get(c.name) == margin]
+            mine = [
+                i for i, c in enumerate(self._ontology.classes) if margins.get(c.name) == margin
+            ]
             rows = self.rows(pictures, iou, margin)
             parts.append(rows.where(np.isin(rows.classes, mine)))
         rows = Rows(*(np.concatenate([getattr(one, key) for one in parts]) for key in _FIELDS))

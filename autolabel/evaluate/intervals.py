@@ -60,7 +60,9 @@ def f1_intervals(
     weights = np.random.default_rng(seed).multinomial(
         len(chosen), np.full(len(chosen), 1 / len(chosen)), DRAWS
     )
-    drawn = [_macro(_f1(weights @ wanted, *(weights @ one for one in side)), seen) for side in counts]
+    drawn = [
+        _macro(_f1(weights @ wanted, *(weights @ one for one in side)), seen) for side in counts
+    ]
     classes = [_f1(wanted.sum(0)[None], *(one.sum(0)[None] for one in side))[0] for side in counts]
     values = [float(one[seen].mean()) for one in classes]
     return Scored(

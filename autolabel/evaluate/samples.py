@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel import masks
+from autolabel.boxes import box_iou, shared_area
 from autolabel.errors import FormatError
 from autolabel.evaluate.matching import MATCH_IOU
-from autolabel.evaluate.truth import Truth, match_names
+from autolabel.evaluate.truth import Entry, Truth, match_names
 from autolabel.ontology import Ontology
 from autolabel.ontology.edit import with_values
-from autolabel.select import Prepared, align, box_iou, choose, prepare, with_masks
+from autolabel.select import Prepared, align, choose, prepare, with_masks
 from autolabel.store import Project
-from autolabel.types import Boxes, Candidates, Selected
+from autolabel.types import Boxes, Candidates, Proposals, Selected
 
 Ints = NDArray[np.intp]
 Bools = NDArray[np.bool_]
@@ -41,9 +42,7 @@ class Rows:
 
     def where(self, keep: Bools) -> Rows:
         """Return those rows."""
-        return Rows(
-            self.picture[keep], self.classes[keep], self.scores[keep], self.right[keep]
-        )
+        return Rows(self.picture[keep], self.classes[keep], self.scores[keep], self.right[keep])
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, float, bool]]) -> Rows:
@@ -156,14 +155,17 @@ def read_samples(
     media = {one.name: one for one in project.media("done") if one.kind == "image"}
     matched = match_names(list(media), list(images))
     class_of = {category: class_id for class_id, category in classes.items()}
-    there: dict[int, list[dict[str, object]]] = {}
+    there: dict[int, list[Entry]] = {}
     for one in truth.data["annotations"]:
         if one["category_id"] in class_of:
             there.setdefault(one["image_id"], []).append(one)
     names = sorted(matched)
-    samples = Samples(names, [], np.zeros((len(names), len(ontology.classes)), np.intp), np.array([
-        index in classes for index in range(len(ontology.classes))
-    ]))
+    samples = Samples(
+        names,
+        [],
+        np.zeros((len(names), len(ontology.classes)), np.intp),
+        np.array([index in classes for index in range(len(ontology.classes))]),
+    )
     for index, name in enumerate(names):
         record, image = media[name], images[matched[name]]
         if (image["height"], image["width"]) != (record.height, record.width):
@@ -175,7 +177,7 @@ def read_samples(
         entries = there.get(image["id"], [])
         plain = [one for one in entries if not one["iscrowd"]]
         for one in plain:
-            samples.truths[index, class_of[int(one["category_id"])]] += 1  # type: ignore[call-overload]
+            samples.truths[index, class_of[int(one["category_id"])]] += 1
         if found is None:
             found = _nothing(record.height, record.width, len(asked))
         aligned = Candidates(
@@ -191,22 +193,20 @@ def read_samples(
 
 def _nothing(height: int, width: int, prompts: int) -> Candidates:
     """Return the candidates of a picture in which nothing was found."""
-    from autolabel.types import Proposals
-
     return Candidates(height, width, Proposals.empty(prompts), (), ())
 
 
 def _labelled(
-    index: int, found: Candidates, entries: list[dict[str, object]], class_of: dict[int, int]
+    index: int, found: Candidates, entries: list[Entry], class_of: dict[int, int]
 ) -> Labelled:
     """Return one picture's candidates beside its truths."""
     boxes = _label_boxes(found)
     plain = [one for one in entries if not one["iscrowd"]]
     crowds = [one for one in entries if one["iscrowd"]]
-    wanted = np.array([class_of[one["category_id"]] for one in plain], np.intp)  # type: ignore[index]
+    wanted = np.array([class_of[one["category_id"]] for one in plain], np.intp)
     area = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-9)
     inside = [
-        (class_of[one["category_id"]], _shared(boxes, _corners([one]))[:, 0] / area)  # type: ignore[index]
+        (class_of[one["category_id"]], shared_area(boxes, _corners([one]))[:, 0] / area)
         for one in crowds
     ]
     return Labelled(index, found, box_iou(boxes, _corners(plain)), wanted, inside)
@@ -222,14 +222,8 @@ def _label_boxes(found: Candidates) -> Boxes:
     return boxes
 
 
-def _corners(entries: list[dict[str, object]]) -> Boxes:
+def _corners(entries: list[Entry]) -> Boxes:
     """Return the annotations' boxes by their corners."""
     boxes = np.array([one["bbox"] for one in entries], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
-
-
-def _shared(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return the area that every two boxes share."""
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    return np.asarray(np.maximum(sides, 0).prod(-1), np.float32)
