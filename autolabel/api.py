@@ -43,7 +43,9 @@ __all__ = [
     "measure",
     "plan",
     "render",
+    "report",
     "run",
+    "suggest",
     "verify",
 ]
 
@@ -243,6 +245,54 @@ def calibrate(
     )
 
 
+def suggest(
+    project: str | Path, count: int = 20, *, truth: str | Path | None = None, save: bool = True
+) -> list[dict[str, Any]]:
+    """Return which pictures to correct next to learn most, best first, as plain JSON values.
+
+    Args:
+        project: The project folder.
+        count: How many.
+        truth: Pictures that are labelled already and not to be suggested.
+        save: Keep the list in the project, for a view of the review.
+
+    Raises:
+        ProjectError: If there is no project in the folder, or ``save`` and a run holds it.
+        UsageError: If nothing is left to suggest.
+    """
+    from autolabel.evaluate import suggest as suggesting
+    from autolabel.evaluate.truth_project import read_truth
+
+    known = list(read_truth(truth).pictures) if truth is not None else []
+    with Project.open(Path(project), readonly=not save) as opened:
+        found = suggesting.suggest(opened, count, known)
+        if save:
+            opened.set_meta({suggesting.META_KEY: suggesting.as_text(found)})
+        return [one.as_dict() for one in found]
+
+
+def report(
+    project: str | Path, out: str | Path | None = None, *, truth: str | Path | None = None
+) -> Path:
+    """Write what is known of a project as one HTML file that needs no network; return its path.
+
+    Args:
+        project: The project folder.
+        out: The file; "report.html" in the project folder by default.
+        truth: A COCO file or another project; None for the pictures gone through in review.
+
+    Raises:
+        ProjectError: If there is no project in the folder.
+        FormatError: If the truth is wrong or doesn't fit.
+        StorageError: If the file can't be written.
+    """
+    from autolabel import reporting
+
+    return reporting.report(
+        Path(project), None if out is None else Path(out), None if truth is None else Path(truth)
+    )
+
+
 def export(
     project: str | Path,
     format_name: str,
@@ -256,6 +306,7 @@ def export(
     classes: Sequence[str] = (),
     status: str = "all",
     exclude_empty: bool = False,
+    min_precision: float = 0.0,
     **options: Any,
 ) -> ExportReport:
     """Write a project's labels to a folder, which appears when it is complete.
@@ -272,6 +323,8 @@ def export(
         classes: Names of the classes to keep; none for all.
         status: "all", or "accepted" for what was accepted in review.
         exclude_empty: Leave out pictures without labels.
+        min_precision: Leave out labels that are less likely than this to be right; the
+            project must have been calibrated.
         **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
 
     Raises:
@@ -280,7 +333,7 @@ def export(
     """
     from autolabel import formats
 
-    select = formats.Selection(min_score, tuple(classes), status, exclude_empty)
+    select = formats.Selection(min_score, tuple(classes), status, exclude_empty, min_precision)
     parts = None if split is None else formats.SplitRequest(split, seed, stratify, split_group)
     with Project.open(Path(project), readonly=True) as opened:
         return formats.export(opened, format_name, Path(out), select=select, split=parts, **options)

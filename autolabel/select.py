@@ -172,7 +172,7 @@ class _Pairs:
         parts = []
         # Row by row block, so that what is at work fits a processor's cache.
         for start in range(0, len(boxes), _BLOCK):
-            common = sharedbox_area(boxes[start : start + _BLOCK], boxes[start:])
+            common = shared_area(boxes[start : start + _BLOCK], boxes[start:])
             # An IoU of t or more is never less than t of either box.
             near = common > least * area[start : start + _BLOCK, None]
             better, worse = np.nonzero(np.triu(near, 1))

@@ -22,8 +22,10 @@ from autolabel.cli import (
     info,
     models,
     render,
+    report,
     run,
     scenes,
+    suggest,
     verify,
 )
 from autolabel.errors import AutolabelError
@@ -52,6 +54,8 @@ for _command in (
     render.render,
     evaluate.evaluate,
     calibrate.calibrate,
+    report.report,
+    suggest.suggest,
     models.models,
     scenes.scenes,
 ):
