@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
-
-from autolabel.draw import draw
-from autolabel.errors import InputError, StorageError, UsageError
+from autolabel.errors import StorageError, UsageError
 from autolabel.evaluate import report_charts as charts
 from autolabel.evaluate import report_page as html
 from autolabel.evaluate.detection import Evaluation, evaluate_detection
-from autolabel.evaluate.matching import Pairing
 from autolabel.evaluate.report_data import SIZE_EDGES, curves, ontology_of, overview
-from autolabel.evaluate.suggest import suggest
-from autolabel.evaluate.truth import Truth, match_names, rle
+from autolabel.evaluate.truth import Truth
 from autolabel.evaluate.truth_project import read_truth, reviewed, reviewed_truth
-from autolabel.media.pictures import read_image
 from autolabel.probability import Probabilities
-from autolabel.store import EXPORTED, Project
-from autolabel.types import Image, Instance
+from autolabel.report_pictures import Pictures
+from autolabel.store import Project
 
-DOUBTFUL, WORST = 12, 8
-"""Pictures shown of each kind."""
 CURVES = 60
 """Classes whose curves are shown, those with most truths."""
 FAILURES = 200
-SIDE = 640
-"""Pixels of a shown picture's longer side."""
 HIDDEN_META = {"ontology", "calibration", "selection", "masked", "masked_groups", "suggested",
                "prompts"}  # fmt: skip
 
@@ -66,23 +51,6 @@ def report(folder: Path, out: Path | None, truth: Path | None) -> Path:
     return target
 
 
-@dataclass(slots=True)
-class _Look:
-    """Names and colours by class id."""
-
-    names: tuple[str, ...]
-    colors: tuple[str, ...]
-
-    def drawn(self, image: Image, labels: Sequence[Instance]) -> str:
-        """Return a picture with labels on it as a data URI, shrunk."""
-        rgb = [tuple(int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in self.colors]
-        picture = Pillow.fromarray(draw(image, labels, self.names, rgb))  # type: ignore[arg-type]
-        picture.thumbnail((SIDE, SIDE))
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=82)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
 class _Report:
     """The parts of the page, in order."""
 
@@ -91,12 +59,13 @@ class _Report:
         self._meta, self._stats = project.meta(), project.stats()
         classes = project.classes()
         colors = [c if re.fullmatch("#[0-9a-fA-F]{6}", c) else "#888888" for _, c in classes]
-        self._look = _Look(tuple(name for name, _ in classes), tuple(colors))
+        self._names, self._colors = tuple(name for name, _ in classes), tuple(colors)
         self._evaluation = evaluate_detection(project, truth) if truth else None
 
     def text(self) -> str:
         """Return the page."""
         name = self._project.folder.resolve().name
+        pictures = Pictures(self._project, self._names, self._colors)
         parts = [
             f"<h1>{html.text(name)}</h1>",
             html.soft("What autolabel found, how sure it is, and where to look first."),
@@ -104,8 +73,8 @@ class _Report:
             *self._quality(),
             self._classes(),
             self._scores(),
-            self._doubtful(),
-            self._worst(),
+            pictures.doubtful(),
+            pictures.worst(self._evaluation, self._truth),
             self._failures(),
             self._run(),
         ]
@@ -239,12 +208,12 @@ class _Report:
                     self._named(one.name),
                     f"{one.labels:,}",
                     f"{one.media:,}",
-                    f"{spec.threshold:g}" if spec else "–",
-                    f"{side:.0f} px" if side == side else "–",
+                    f"{spec.threshold:g}" if spec else html.NOTHING,
+                    f"{side:.0f} px" if side == side else html.NOTHING,
                     charts.spark(
                         counted.scores[index].tolist(),
                         spec.threshold if spec else None,
-                        self._look.colors[index],
+                        self._colors[index],
                     ),
                 )
             )
@@ -272,90 +241,6 @@ class _Report:
         return html.section(
             "Scores and sizes", f'<div class="charts">{"".join(parts)}</div>', html.soft(said)
         )
-
-    def _doubtful(self) -> str:
-        """Return the most doubtful pictures."""
-        try:
-            found = suggest(self._project, DOUBTFUL)
-        except UsageError as error:
-            return html.section("Most doubtful pictures", html.soft(str(error)))
-        shown = []
-        for one in found:
-            about = ", ".join(f"{name} {p:.2f}" for name, p in one.about)
-            caption = f"<b>{html.text(one.name)}</b><br>{html.text(about)}"
-            labels = self._labels(one.name)
-            shown.append(html.picture(self._picture(one.name, labels), caption, one.name))
-        said = (
-            "Correct these first (autolabel suggest). Below each, the candidates most in doubt "
-            "with their probability of being right."
-        )
-        return html.section(
-            "Most doubtful pictures",
-            html.soft(said),
-            f'<div class="pictures">{"".join(shown)}</div>',
-        )
-
-    def _worst(self) -> str:
-        """Return the pictures with most mistakes, labels beside truth."""
-        if self._evaluation is None or self._truth is None:
-            return ""
-        bad = sorted(self._evaluation.pairings, key=lambda one: -one.mistakes)[:WORST]
-        bad = [one for one in bad if one.mistakes]
-        if not bad:
-            return ""
-        files = {one["id"]: name for name, one in self._truth.pictures.items()}
-        ours = [one.name for one in self._project.media("done") if one.kind == "image"]
-        name_of = {theirs: name for name, theirs in match_names(ours, list(files.values())).items()}
-        shown = []
-        for one in bad:
-            name = name_of[files[one.image_id]]
-            labels, truths = self._labels(name), self._truths(one)
-            pair = (
-                f"<div>{html.shown(self._picture(name, labels), name)}labels</div>"
-                f"<div>{html.shown(self._picture(name, truths), name)}truth</div>"
-            )
-            caption = f"<b>{html.text(name)}</b> · {html.text(self._told(one))}"
-            shown.append(
-                f'<figure><div class="pair">{pair}</div><figcaption>{caption}</figcaption></figure>'
-            )
-        return html.section(
-            "Worst pictures",
-            html.soft("Those with the most to correct."),
-            f'<div class="pictures pairs">{"".join(shown)}</div>',
-        )
-
-    def _told(self, one: Pairing) -> str:
-        """Return a picture's mistakes in words."""
-        names = {category: name for name, category in self._known().items()}
-        label = lambda index: names[one.labels[index]["category_id"]]  # noqa: E731
-        truth = lambda index: names[one.truths[index]["category_id"]]  # noqa: E731
-        kinds: dict[str, Counter[str]] = {
-            "missed": Counter(truth(index) for index in one.missed),
-            "wrong class": Counter(f"{truth(t)} as {label(n)}" for n, t in one.confused),
-            "nothing there": Counter(label(index) for index in one.spurious),
-            "double": Counter(label(index) for index in one.double),
-        }
-        return "; ".join(
-            f"{kind}: " + ", ".join(f"{what} ×{n}" if n > 1 else what for what, n in found.items())
-            for kind, found in kinds.items()
-            if found
-        )
-
-    def _known(self) -> dict[str, int]:
-        """Return the truth's category ids by name."""
-        assert self._truth is not None
-        return self._truth.categories
-
-    def _truths(self, one: Pairing) -> list[Instance]:
-        """Return a picture's truths as labels to draw."""
-        names = {category: name for name, category in self._known().items()}
-        found = []
-        for truth in one.truths:
-            x, y, width, height = truth["bbox"]
-            class_id = self._look.names.index(names[truth["category_id"]])
-            box = (float(x), float(y), float(x + width), float(y + height))
-            found.append(Instance(class_id, box, mask=rle(truth), source="human"))
-        return found
 
     def _failures(self) -> str:
         """Return the inputs that failed and why."""
@@ -392,26 +277,9 @@ class _Report:
 
     def _named(self, name: str) -> str:
         """Return a class's name with its colour."""
-        where = self._look.names.index(name) if name in self._look.names else None
-        color = self._look.colors[where] if where is not None else "#888888"
+        where = self._names.index(name) if name in self._names else None
+        color = self._colors[where] if where is not None else "#888888"
         return html.swatch(color) + html.text(name)
-
-    def _labels(self, name: str) -> list[Instance]:
-        """Return a picture's labels, rejected ones not."""
-        return [one for one in self._project.instances(name) if one.status in EXPORTED]
-
-    def _picture(self, name: str, labels: Sequence[Instance]) -> str | None:
-        """Return a picture with labels drawn as a data URI; None if it can't be read."""
-        media = self._project.find(name)
-        try:
-            if media is None:
-                return None
-            frame, key = read_image(media.path)
-            if key != media.key:
-                return None
-            return self._look.drawn(frame.image, labels)
-        except (InputError, OSError):
-            return None
 
 
 def _clips(video: dict[str, Any]) -> str:
@@ -424,7 +292,7 @@ def _clips(video: dict[str, Any]) -> str:
             str(one["truth_tracks"]),
             str(one["tracks"]),
             *(_share(one[key]) for key in keys),
-            "–" if one["id_switches"] is None else str(one["id_switches"]),
+            html.NOTHING if one["id_switches"] is None else str(one["id_switches"]),
         )
         for one in (*video["clips"], {"name": "all", **video})
     ]
@@ -434,4 +302,4 @@ def _clips(video: dict[str, Any]) -> str:
 
 def _share(value: float | None) -> str:
     """Return a share with three digits."""
-    return "–" if value is None else f"{value:.3f}"
+    return html.NOTHING if value is None else f"{value:.3f}"

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.boxes import box_area, box_iou
+from autolabel.boxes import box_area, box_iou, shared_area
 from autolabel.ontology.model import Ontology
 from autolabel.types import Boxes, Candidates, Proposals, Scores, Selected
 

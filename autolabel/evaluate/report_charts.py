@@ -38,9 +38,8 @@ def bars(counts: Sequence[int], labels: Sequence[str], what: str) -> str:
             f'<text class="n" x="{x + step / 2:.1f}" y="{height + 14}">{escape(labels[index])}'
             "</text>"
         )
-    parts.append(
-        f'<line class="axis" x1="{left}" y1="{height}" x2="{width - left}" y2="{height}"/>'
-    )
+    line = f'x1="{left}" y1="{height}" x2="{width - left}" y2="{height}"'
+    parts.append(f'<line class="axis" {line}/>')
     parts.append(f'<text class="n" x="{width / 2}" y="{height + 31}">{escape(what)}</text>')
     return _svg(width, height + foot, parts, f"histogram: {what}")
 
@@ -81,14 +80,12 @@ def curve(recall: Floats, precision: Floats, at: tuple[float, float] | None, nam
     if at is not None:
         x, y = left + side * at[0], top + side * (1 - at[1])
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    below = top + side + 14
     for value in (0, 1):
-        parts.append(
-            f'<text class="n" x="{left - 10}" y="{top + side * (1 - value) + 4}">{value}</text>'
-        )
-        parts.append(
-            f'<text class="n" x="{left + side * value}" y="{top + side + 14}">{value}</text>'
-        )
-    parts.append(f'<text class="n" x="{left + side / 2}" y="{top + side + 14}">recall</text>')
+        x, y = left + side * value, top + side * (1 - value) + 4
+        parts.append(f'<text class="n" x="{left - 10}" y="{y}">{value}</text>')
+        parts.append(f'<text class="n" x="{x}" y="{below}">{value}</text>')
+    parts.append(f'<text class="n" x="{left + side / 2}" y="{below}">recall</text>')
     return _svg(left + side + 12, top + side + 20, parts, f"precision and recall of {name}", "pr")
 
 
@@ -103,9 +100,8 @@ def heat(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     parts = []
     for r, row in enumerate(matrix):
         y = top + r * cell
-        parts.append(
-            f'<text class="row" x="{left - 6}" y="{y + cell * 0.7:.1f}">{escape(_cut(rows[r]))}</text>'
-        )
+        name = escape(_cut(rows[r]))
+        parts.append(f'<text class="row" x="{left - 6}" y="{y + cell * 0.7:.1f}">{name}</text>')
         for c, count in enumerate(row):
             if r == c == len(names):
                 continue

@@ -70,6 +70,8 @@ pre { background: var(--card); border-radius: 8px; padding: 12px; overflow-x: au
   .pictures.pairs { grid-template-columns: repeat(2, 1fr); } }
 """
 
+NOTHING = "\N{EN DASH}"
+"""What can't be measured."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -109,13 +111,14 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[i
         + "</tr>"
         for row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="wide"><table>{inside}</table></div>'
 
 
 def meter(value: float | None) -> str:
     """Return a share as a bar and a number; a dash where there is nothing to measure."""
     if value is None:
-        return "–"
+        return NOTHING
     return f'<span class="meter"><i style="width:{100 * value:.1f}%"></i></span>{value:.3f}'
 
 
