@@ -30,18 +30,22 @@ from autolabel.progress import Progress, Silent
 from autolabel.store import Project
 
 if TYPE_CHECKING:
+    from autolabel.calibrating import CalibrationReport
     from autolabel.formats import ExportReport, VerifyReport
     from autolabel.rendering import RenderReport
 
 __all__ = [
     "RunPlan",
     "RunReport",
+    "calibrate",
     "export",
     "make_config",
     "measure",
     "plan",
     "render",
+    "report",
     "run",
+    "suggest",
     "verify",
 ]
 
@@ -190,18 +194,103 @@ def _position(name: str, value: Any) -> Any:
 
 
 def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
-    """Return how well a project's labels agree with a COCO truth, as plain JSON values.
+    """Return how well a project's labels agree with a truth, as plain JSON values.
+
+    Args:
+        project: The project folder.
+        truth: A COCO file or another project.
 
     Raises:
         FormatError: If the truth is wrong, or has no picture or class in common.
         ProjectError: If there is no project in the folder.
     """
     from autolabel.evaluate.detection import evaluate_detection
-    from autolabel.evaluate.truth import load_truth
+    from autolabel.evaluate.truth_project import read_truth
 
-    found = load_truth(Path(truth))
+    found = read_truth(truth)
     with Project.open(Path(project), readonly=True) as opened:
         return evaluate_detection(opened, found).as_dict()
+
+
+def calibrate(
+    project: str | Path,
+    truth: str | Path | None = None,
+    *,
+    ontology: str | Path | None = None,
+    dry_run: bool = False,
+) -> CalibrationReport:
+    """Fit thresholds, duplicate IoU and negative margins to a truth, without running a model.
+
+    They are written into the ontology's file, and the labels are selected anew; scores are
+    mapped to probabilities.
+
+    Args:
+        project: The project folder.
+        truth: A COCO file or another project; None for the pictures gone through in review.
+        ontology: The file to write; None for the one that the last run was given.
+        dry_run: Say what would change, and change nothing.
+
+    Raises:
+        UsageError: If the ontology is not the project's, or there is no truth.
+        FormatError: If the truth is wrong, doesn't fit, or is too little.
+        ProjectError: If there is no project in the folder, or a run holds it.
+    """
+    from autolabel import calibrating
+
+    return calibrating.calibrate(
+        Path(project),
+        None if truth is None else Path(truth),
+        None if ontology is None else Path(ontology),
+        dry_run,
+    )
+
+
+def suggest(
+    project: str | Path, count: int = 20, *, truth: str | Path | None = None, save: bool = True
+) -> list[dict[str, Any]]:
+    """Return which pictures to correct next to learn most, best first, as plain JSON values.
+
+    Args:
+        project: The project folder.
+        count: How many.
+        truth: Pictures that are labelled already and not to be suggested.
+        save: Keep the list in the project, for a view of the review.
+
+    Raises:
+        ProjectError: If there is no project in the folder, or ``save`` and a run holds it.
+        UsageError: If nothing is left to suggest.
+    """
+    from autolabel.evaluate import suggest as suggesting
+    from autolabel.evaluate.truth_project import read_truth
+
+    known = list(read_truth(truth).pictures) if truth is not None else []
+    with Project.open(Path(project), readonly=not save) as opened:
+        found = suggesting.suggest(opened, count, known)
+        if save:
+            opened.set_meta({suggesting.META_KEY: suggesting.as_text(found)})
+        return [one.as_dict() for one in found]
+
+
+def report(
+    project: str | Path, out: str | Path | None = None, *, truth: str | Path | None = None
+) -> Path:
+    """Write what is known of a project as one HTML file that needs no network; return its path.
+
+    Args:
+        project: The project folder.
+        out: The file; "report.html" in the project folder by default.
+        truth: A COCO file or another project; None for the pictures gone through in review.
+
+    Raises:
+        ProjectError: If there is no project in the folder.
+        FormatError: If the truth is wrong or doesn't fit.
+        StorageError: If the file can't be written.
+    """
+    from autolabel import reporting
+
+    return reporting.report(
+        Path(project), None if out is None else Path(out), None if truth is None else Path(truth)
+    )
 
 
 def export(
@@ -217,6 +306,7 @@ def export(
     classes: Sequence[str] = (),
     status: str = "all",
     exclude_empty: bool = False,
+    min_precision: float = 0.0,
     **options: Any,
 ) -> ExportReport:
     """Write a project's labels to a folder, which appears when it is complete.
@@ -234,6 +324,8 @@ def export(
         status: "all"; "accepted" for what was accepted in review; "pending" for what was not
             decided on yet.
         exclude_empty: Leave out pictures without labels.
+        min_precision: Leave out labels that are less likely than this to be right; the
+            project must have been calibrated.
         **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
 
     Raises:
@@ -242,7 +334,7 @@ def export(
     """
     from autolabel import formats
 
-    select = formats.Selection(min_score, tuple(classes), status, exclude_empty)
+    select = formats.Selection(min_score, tuple(classes), status, exclude_empty, min_precision)
     parts = None if split is None else formats.SplitRequest(split, seed, stratify, split_group)
     with Project.open(Path(project), readonly=True) as opened:
         return formats.export(opened, format_name, Path(out), select=select, split=parts, **options)

@@ -103,6 +103,8 @@ class RunIdentity:
         prompts: The prompts asked, sorted.
         floor: The lowest score that is kept.
         masked: Fingerprint of what decides which candidates get a mask.
+        groups: Fingerprint of that without ``duplicate_iou``.
+        duplicate_iou: That IoU; a lower one than before needs no other masks.
     """
 
     grounder: str
@@ -112,6 +114,8 @@ class RunIdentity:
     prompts: tuple[str, ...]
     floor: float
     masked: str
+    groups: str = ""
+    duplicate_iou: float = 1.0
 
     def as_meta(self) -> dict[str, str]:
         """Return it as the store keeps it: text by key."""
@@ -122,7 +126,15 @@ class RunIdentity:
             "segmenter_weights": self.segmenter_weights,
             "prompts": "\n".join(self.prompts),
             "floor": repr(self.floor),
+            **self.masks_meta(),
+        }
+
+    def masks_meta(self) -> dict[str, str]:
+        """Return the part of ``as_meta`` about masks; the newest pictures have the fewest."""
+        return {
             "masked": self.masked,
+            "masked_groups": self.groups,
+            "masked_iou": repr(self.duplicate_iou),
         }
 
     def changes(self, meta: Mapping[str, str]) -> list[str]:
@@ -132,13 +144,20 @@ class RunIdentity:
         lines = self._model_changes(meta, "grounder") + self._model_changes(meta, "segmenter")
         prompts = _prompt_changes(meta["prompts"].split("\n"), self.prompts)
         lines += prompts
-        if self.masked != meta["masked"] and not prompts and self.segmenter != "none":
+        if self._other_masks(meta) and not prompts and self.segmenter != "none":
             lines.append(
                 "duplicate_iou, or which prompts share a class: other candidates need masks now"
             )
         if float(meta["floor"]) != self.floor:
             lines.append(f"floor: was {meta['floor']}, is now {self.floor}")
         return lines
+
+    def _other_masks(self, meta: Mapping[str, str]) -> bool:
+        """Return whether candidates need masks that the project may not have."""
+        if self.masked == meta["masked"]:
+            return False
+        same = bool(self.groups) and self.groups == meta.get("masked_groups")
+        return not same or self.duplicate_iou > float(meta.get("masked_iou", "0"))
 
     def _model_changes(self, meta: Mapping[str, str], kind: str) -> list[str]:
         """Return how a model differs; the same weights under another name are the same."""

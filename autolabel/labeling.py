@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import Counter
@@ -62,6 +63,8 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
         tuple(sorted(ontology.prompts)),
         config.floor,
         ontology.segment_fingerprint(),
+        groups=ontology.groups_fingerprint(),
+        duplicate_iou=ontology.duplicate_iou,
     )
 
 
@@ -181,18 +184,20 @@ class Labeling:
 
     def _begin(self, stages: Stages, redo: bool) -> None:
         """Record what the project is made with."""
-        meta = identity(self._config, self._ontology, stages).as_meta()
-        meta |= _selection(self._ontology)
+        now = identity(self._config, self._ontology, stages)
+        meta = now.as_meta() | selection_meta(self._ontology)
         if redo:
-            self._project.restart(meta, _classes(self._ontology), self._ontology.prompts)
+            self._project.restart(meta, class_rows(self._ontology), self._ontology.prompts)
         elif not self._project.meta():
-            self._project.set_run(meta, _classes(self._ontology), self._ontology.prompts)
+            self._project.set_run(meta, class_rows(self._ontology), self._ontology.prompts)
+        elif self._project.meta().get("masked") != now.masked:
+            self._project.set_meta(now.masks_meta())
         if self._tracker is not None:
             self._project.set_meta({"video": self._video.text()})
 
     def _select_anew(self) -> int:
         """Apply changed thresholds, limits and class names to what is stored, without a model."""
-        wanted = _selection(self._ontology)
+        wanted = selection_meta(self._ontology)
         meta = self._project.meta()
         self._warn_below_floor()
         if not meta or meta.get("selection") == wanted["selection"]:
@@ -205,7 +210,7 @@ class Labeling:
         return self._project.reselect(
             lambda _media, found: instances_of(found, question),
             wanted,
-            _classes(self._ontology),
+            class_rows(self._ontology),
         )
 
     def _question(self) -> Question:
@@ -246,20 +251,22 @@ def select_anew(project: Project, ontology: Ontology) -> int:
     question = Question(ontology, tuple(project.prompts()), floor)
     return project.reselect(
         lambda _media, found: instances_of(found, question),
-        _selection(ontology),
-        _classes(ontology),
+        selection_meta(ontology),
+        class_rows(ontology),
     )
 
 
-def _classes(ontology: Ontology) -> list[tuple[str, str]]:
+def class_rows(ontology: Ontology) -> list[tuple[str, str]]:
     """Return each class's name and colour as the store keeps them."""
     return [(spec.name, "#{:02x}{:02x}{:02x}".format(*spec.color)) for spec in ontology.classes]
 
 
-def _selection(ontology: Ontology) -> dict[str, str]:
+def selection_meta(ontology: Ontology) -> dict[str, str]:
     """Return what the store keeps about how labels were selected."""
-    colors = "".join(color for _, color in _classes(ontology))
-    return {"selection": ontology.selection_fingerprint() + colors, "ontology": to_yaml(ontology)}
+    colors = "".join(color for _, color in class_rows(ontology))
+    meta = {"selection": ontology.selection_fingerprint() + colors, "ontology": to_yaml(ontology)}
+    # Where `autolabel calibrate` writes, if nobody says otherwise.
+    return meta | ({"ontology_path": os.path.abspath(ontology.path)} if ontology.path else {})
 
 
 def _refusal(project: Project, changes: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from autolabel import masks as rle
 from autolabel.ontology import Ontology
-from autolabel.select import align, select, to_segment
+from autolabel.select import align, select, to_segment, with_masks
 from autolabel.stages import Grounder, Segmenter
 from autolabel.types import (
     RLE,
@@ -94,7 +94,8 @@ def instances_of(candidates: Candidates, question: Question) -> tuple[Instance, 
     ontology = question.ontology
     aligned = align(candidates.proposals, question.asked, ontology)
     chosen = select(aligned, ontology, candidates.height, candidates.width)
-    return tuple(_instance(candidates, item, ontology) for item in chosen)
+    kept = with_masks(chosen, candidates)
+    return tuple(_instance(candidates, item, ontology) for item in kept)
 
 
 def _segment(

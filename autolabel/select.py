@@ -24,8 +24,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.boxes import box_area, box_iou, shared_area
 from autolabel.ontology.model import Ontology
-from autolabel.types import Boxes, Proposals, Scores, Selected
+from autolabel.types import Boxes, Candidates, Proposals, Scores, Selected
 
 GROUP_INSIDE = 0.9
 """Share of a member's area that lies in its group's box."""
@@ -52,12 +53,50 @@ def select(proposals: Proposals, ontology: Ontology, height: int, width: int) ->
     Raises:
         ValueError: If there isn't one column a prompt.
     """
-    found = _candidates(proposals, ontology, height, width, 0.0)
-    keep = _within_limits(found, ontology, height * width)
+    return choose(prepare(proposals, ontology, height, width), ontology)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture's candidates after steps 1 and 2, from which ``choose`` takes the labels.
+
+    Serves every ontology with the same classes, prompts and ``duplicate_iou``, and with the
+    same ``cross_class_iou`` or a higher one.
+    """
+
+    proposals: Proposals
+    found: _Found
+    pixels: int
+
+
+def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -> Prepared:
+    """Return what is the same for all thresholds, limits and margins: the costly part.
+
+    Raises:
+        ValueError: If there isn't one column a prompt.
+    """
+    return Prepared(proposals, _candidates(proposals, ontology, height, width, 0.0), height * width)
+
+
+def choose(prepared: Prepared, ontology: Ontology) -> list[Selected]:
+    """Return the candidates that become labels, best first, as ``select`` does."""
+    found, proposals = prepared.found, prepared.proposals
+    keep = _within_limits(found, ontology, prepared.pixels)
     keep &= ~_explained_away(found, proposals, ontology)
     found = found.take(keep)
     found = found.take(~_groups(found))
     return _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+
+
+def with_masks(chosen: list[Selected], candidates: Candidates) -> list[Selected]:
+    """Return the chosen that have a mask; all of them where nothing in the picture has one.
+
+    A ``duplicate_iou`` below the one that masks were made for may bring back a box that was
+    a duplicate of a duplicate: it has no mask, and is none of the objects.
+    """
+    if all(mask is None for mask in candidates.masks):
+        return chosen
+    return [one for one in chosen if candidates.masks[one.candidate] is not None]
 
 
 def to_segment(
@@ -109,36 +148,6 @@ def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Pro
     return Proposals(proposals.boxes, np.ascontiguousarray(proposals.scores[:, columns]))
 
 
-def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return the IoU of every box in ``a`` (M, 4) with every box in ``b`` (N, 4), as (M, N).
-
-    Boxes without area have IoU 0 with everything.
-    """
-    inter = _intersection(a, b)
-    union = _area(a)[:, None] + _area(b)[None, :] - inter
-    inter /= np.maximum(union, np.float32(1e-30))
-    return inter
-
-
-def _intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return the common area of every two boxes, (M, N)."""
-    ax1, ay1, ax2, ay2 = np.ascontiguousarray(a.T)[:, :, None]
-    bx1, by1, bx2, by2 = np.ascontiguousarray(b.T)
-    wide = np.minimum(ax2, bx2)
-    wide -= np.maximum(ax1, bx1)
-    high = np.minimum(ay2, by2)
-    high -= np.maximum(ay1, by1)
-    common: NDArray[np.float32] = np.maximum(wide, 0, out=wide)
-    common *= np.maximum(high, 0, out=high)
-    return common
-
-
-def _area(boxes: Boxes) -> NDArray[np.float32]:
-    """Return each box's area, (N,)."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
-
-
 @dataclass(frozen=True, slots=True)
 class _Pairs:
     """Pairs of boxes that share area, by (better, worse), in order: all that steps 2-5 need.
@@ -158,12 +167,12 @@ class _Pairs:
     @classmethod
     def of(cls, boxes: Boxes, iou: float) -> _Pairs:
         """Return the pairs with this IoU or more, and those of a box in a possible group."""
-        area = _area(boxes)
+        area = box_area(boxes)
         least = np.float32(0.999 * min(iou, GROUP_INSIDE))
         parts = []
         # Row by row block, so that what is at work fits a processor's cache.
         for start in range(0, len(boxes), _BLOCK):
-            common = _intersection(boxes[start : start + _BLOCK], boxes[start:])
+            common = shared_area(boxes[start : start + _BLOCK], boxes[start:])
             # An IoU of t or more is never less than t of either box.
             near = common > least * area[start : start + _BLOCK, None]
             better, worse = np.nonzero(np.triu(near, 1))
@@ -255,7 +264,7 @@ def _candidates(
     scores = by_class[every, classes]
     by_class[every, classes] = -1
     second = by_class.argmax(axis=1)
-    visible = _area(
+    visible = box_area(
         np.clip(proposals.boxes, 0, np.array([width, height, width, height], np.float32))
     )
     rows = np.flatnonzero((scores > 0) & (scores >= floor) & (visible > 0))
@@ -291,7 +300,7 @@ def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> _Bools:
         ]
     )
     threshold, low, high = limits[found.classes].T
-    area = _area(found.boxes)
+    area = box_area(found.boxes)
     # Scores are float32: compare in float32, or 0.3 would not reach a threshold of 0.3.
     passes: _Bools = found.scores >= threshold.astype(np.float32)
     passes &= (area >= low) & (area <= high)
@@ -308,8 +317,9 @@ def _pixels(limit: float | None, pixels: int, without: float) -> float:
 def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> _Bools:
     """Return which boxes a negative prompt of their class explains better (step 3).
 
-    Either on the box itself (it scores at least as much there), or on another box that the
-    negative prompt won, that overlaps by ``duplicate_iou`` and scores more.
+    Either on the box itself (it scores at least as much there, less the class's
+    ``not_margin``), or on another box that the negative prompt won, that overlaps by
+    ``duplicate_iou`` and scores more.
     """
     away = np.zeros(len(found.rows), bool)
     best = _class_scores(proposals, ontology).max(axis=1, initial=0)
@@ -321,10 +331,13 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
         if negatives not in strongest:
             strongest[negatives] = proposals.scores[:, list(negatives)].max(axis=1)
         against = strongest[negatives]
-        away[mine] = against[found.rows[mine]] >= found.scores[mine]
-        won = np.flatnonzero((against >= best) & (against > found.scores[mine].min()))
+        margin = np.float32(ontology.classes[class_id].not_margin)
+        mine_less = found.scores[mine] - margin
+        own = against[found.rows[mine]]
+        away[mine] = (own >= mine_less) & (own > 0)
+        won = np.flatnonzero((against >= best) & (against > mine_less.min()))
         near = box_iou(found.boxes[mine], proposals.boxes[won]) >= ontology.duplicate_iou
-        near &= against[won][None, :] > found.scores[mine][:, None]
+        near &= against[won][None, :] > mine_less[:, None]
         away[mine] |= near.any(axis=1)
     return away
 
@@ -338,7 +351,7 @@ def _groups(found: _Found) -> _Bools:
     smaller than it.
     """
     groups: _Bools = np.zeros(len(found.rows), bool)
-    area = _area(found.boxes)
+    area = box_area(found.boxes)
     inside = found.same_class() & (found.pairs.share >= np.float32(GROUP_INSIDE))
     pairs = found.pairs.where(inside)
     pairs = pairs.where(area[pairs.better] < area[pairs.worse])

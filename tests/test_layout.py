@@ -8,10 +8,21 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "autolabel"
-HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyone", "gradio", "ray"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "transformers",
+    "sam2",
+    "supervision",
+    "fiftyone",
+    "gradio",
+    "ray",
+    "sklearn",
+}
 ADAPTERS = {
     "device.py",
     "draw.py",
+    "evaluate/fitting.py",
     "ground/loading.py",
     "ground/grounding_dino.py",
     "ground/ultralytics.py",

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from autolabel.cli import (
+    calibrate,
     evaluate,
     export,
     history,
@@ -22,9 +23,11 @@ from autolabel.cli import (
     info,
     models,
     render,
+    report,
     review,
     run,
     scenes,
+    suggest,
     verify,
 )
 from autolabel.errors import AutolabelError
@@ -54,6 +57,9 @@ for _command in (
     review.review,
     history.history,
     evaluate.evaluate,
+    calibrate.calibrate,
+    report.report,
+    suggest.suggest,
     models.models,
     scenes.scenes,
 ):

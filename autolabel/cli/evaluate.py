@@ -8,18 +8,23 @@ from typing import Any
 
 import click
 
+MIXED_SHOWN = 10
+"""Pairs of classes that the table shows."""
 CLIP_COLUMNS = ("j", "f", "jf", "idf1", "hota")
 
 
 @click.command("eval", short_help="Measure the labels against a truth.")
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--truth", required=True, type=click.Path(path_type=Path), help="COCO JSON.")
+@click.option(
+    "--truth", required=True, type=click.Path(path_type=Path), help="COCO JSON or a project."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def evaluate(project: Path, truth: Path, as_json: bool) -> None:
     """Print how well PROJECT's labels agree with a truth.
 
-    Of pictures: box and mask AP, and precision, recall and F1 of each class. Of videos: J&F,
-    IDF1, HOTA and id switches. A dash is what can't be measured.
+    Of pictures: box and mask AP; precision, recall and F1 of each class; mask IoU of what is
+    right, duplicates, and which classes are confused. Of videos: J&F, IDF1, HOTA and id
+    switches. A dash is what can't be measured.
     """
     from autolabel import api
 
@@ -53,6 +58,31 @@ def _pictures(found: dict[str, Any]) -> list[str]:
                 f"{name:{width}}  {one['truths']:6}  {one['labels']:6}     "
                 f"{_share(one['precision'])}  {_share(one['recall'])}  {_share(one['f1'])}"
             )
+    return [*lines, "", *_matches(found)]
+
+
+def _matches(found: dict[str, Any]) -> list[str]:
+    """Return the lines about what is right and wrong in pictures beyond the counts."""
+    lines = []
+    if found["macro_f1"] is not None:
+        lines.append(f"macro F1 {_share(found['macro_f1'])}")
+    if found["mask_iou"]["mean"] is not None:
+        lines.append(f"mask IoU {_share(found['mask_iou']['mean'])}  of what is right")
+    lines.append(f"{_count(found['duplicates']['count'], 'duplicate')}")
+    names, matrix = found["confusion"]["classes"], found["confusion"]["matrix"]
+    mixed = [
+        (count, names[row], names[column])
+        for row, counts in enumerate(matrix[:-1])
+        for column, count in enumerate(counts[:-1])
+        if count and row != column
+    ]
+    mixed.sort(key=lambda one: (-one[0], *one[1:]))
+    if mixed:
+        width = max(len(truth) for _, truth, _ in mixed[:MIXED_SHOWN])
+        lines += ["", "confused: truth, label"]
+        lines += [f"{n:6}  {truth:{width}}  {label}" for n, truth, label in mixed[:MIXED_SHOWN]]
+    if len(mixed) > MIXED_SHOWN:
+        lines.append(f"{len(mixed) - MIXED_SHOWN:6}  other pairs: --json")
     return lines
 
 

@@ -32,6 +32,11 @@ import click
     help="Keep the pictures of a folder in one part.",
 )
 @click.option("--min-score", default=0.0, help="Leave out labels below this score.")
+@click.option(
+    "--min-precision",
+    default=0.0,
+    help="Leave out labels less likely than this to be right (after calibrate).",
+)
 @click.option("--classes", default="", help="Only these classes: names with commas.")
 @click.option(
     "--status",

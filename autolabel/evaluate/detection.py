@@ -13,6 +13,14 @@ from pycocotools.cocoeval import COCOeval
 
 from autolabel import masks
 from autolabel.errors import FormatError
+from autolabel.evaluate.matching import (
+    ClassScore,
+    Matches,
+    Pairing,
+    class_scores,
+    pair_all,
+    summarise,
+)
 from autolabel.evaluate.truth import Truth, match_classes, match_names, nearest
 from autolabel.evaluate.video import VideoEvaluation, evaluate_video
 from autolabel.store import Project
@@ -20,36 +28,9 @@ from autolabel.types import Instance
 
 Average = dict[str, float | None]
 
+NO_MATCHES: dict[str, Any] = dict.fromkeys(("mask_iou", "confusion", "duplicates"))
 PIXEL_DIGITS, SCORE_DIGITS = 2, 5
 """How the COCO export rounds."""
-MATCH_IOU = 0.5
-"""A label is right when it overlaps an unclaimed truth of its class at least so much."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassScore:
-    """Precision, recall and F1 of one class at the thresholds in use; None: not measurable."""
-
-    name: str
-    truths: int
-    labels: int
-    right: int
-
-    @property
-    def precision(self) -> float | None:
-        """Share of the labels that are right."""
-        return self.right / self.labels if self.labels else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of the truths that were found."""
-        return self.right / self.truths if self.truths else None
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall."""
-        both = self.truths + self.labels
-        return 2 * self.right / both if both else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +43,10 @@ class Evaluation:
             without pictures.
         mask: The same of masks; None where labels or truth have no masks.
         classes: One entry a class both sides know; none without pictures.
+        matches: Mask IoU of what is right, confusion and duplicates; None without pictures.
         video: What was measured of clips; None where the truth has none.
         notes: What was left out, in words.
+        pairings: What became of every label and truth, picture by picture.
     """
 
     pictures: int
@@ -72,6 +55,14 @@ class Evaluation:
     classes: tuple[ClassScore, ...]
     video: VideoEvaluation | None
     notes: tuple[str, ...]
+    matches: Matches | None = None
+    pairings: tuple[Pairing, ...] = ()
+
+    @property
+    def macro_f1(self) -> float | None:
+        """The mean F1 over the classes that the pictures have truths of."""
+        found = [one.f1 for one in self.classes if one.truths and one.f1 is not None]
+        return sum(found) / len(found) if found else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values; None: not measurable."""
@@ -90,6 +81,8 @@ class Evaluation:
                 }
                 for one in self.classes
             },
+            "macro_f1": self.macro_f1,
+            **(self.matches.as_dict() if self.matches else NO_MATCHES),
             "video": self.video.as_dict() if self.video else None,
             "notes": list(self.notes),
         }
@@ -120,7 +113,17 @@ def evaluate_detection(project: Project, truth: Truth) -> Evaluation:
     masked = outlined and all("segmentation" in one for one in data["annotations"])
     mask = _average_precision(data, outlined, image_ids, "segm") if masked else None
     names = {category: class_names[class_id] for class_id, category in classes.items()}
-    return Evaluation(len(image_ids), box, mask, _scores(data, labels, names), video, notes)
+    pairings = pair_all(data["annotations"], labels)
+    return Evaluation(
+        len(image_ids),
+        box,
+        mask,
+        class_scores(pairings, names),
+        video,
+        notes,
+        summarise(pairings, names),
+        tuple(pairings),
+    )
 
 
 def _nothing_in_common(project: Project, truth: Truth) -> str:
@@ -214,54 +217,6 @@ def _average_precision(
         run.accumulate()
         run.summarize()
     return {"ap": float(run.stats[0]), "ap50": float(run.stats[1])}
-
-
-def _scores(
-    data: dict[str, Any], labels: list[dict[str, Any]], names: dict[int, str]
-) -> tuple[ClassScore, ...]:
-    """Return precision and recall a class, labels claiming truths greedily, best first.
-
-    A crowd region needn't be found, and labels mostly inside one are neither right nor wrong.
-    """
-    counts = {category: [0, 0, 0] for category in names}
-    truths: dict[tuple[int, int], list[list[float]]] = {}
-    crowds: dict[tuple[int, int], list[list[float]]] = {}
-    for one in data["annotations"]:
-        place = crowds if one["iscrowd"] else truths
-        place.setdefault((one["image_id"], one["category_id"]), []).append(one["bbox"])
-        counts[one["category_id"]][0] += not one["iscrowd"]
-    for label in sorted(labels, key=lambda one: -float(one["score"])):
-        key = (label["image_id"], label["category_id"])
-        left, box = truths.get(key, []), label["bbox"]
-        best = max(range(len(left)), key=lambda i: _iou(left[i], box), default=None)
-        right = best is not None and _iou(left[best], box) >= MATCH_IOU
-        if not right and any(_share(box, crowd) >= MATCH_IOU for crowd in crowds.get(key, ())):
-            continue
-        counts[label["category_id"]][1] += 1
-        if right and best is not None:
-            left.pop(best)
-            counts[label["category_id"]][2] += 1
-    return tuple(ClassScore(names[category], *counts[category]) for category in names)
-
-
-def _overlap(a: list[float], b: list[float]) -> float:
-    """Return the area that two boxes x, y, w, h share."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(0.0, width) * max(0.0, height)
-
-
-def _iou(a: list[float], b: list[float]) -> float:
-    """Return the IoU of two boxes x, y, w, h."""
-    overlap = _overlap(a, b)
-    union = a[2] * a[3] + b[2] * b[3] - overlap
-    return overlap / union if union > 0 else 0.0
-
-
-def _share(box: list[float], other: list[float]) -> float:
-    """Return how much of a box lies in another."""
-    area = box[2] * box[3]
-    return _overlap(box, other) / area if area > 0 else 0.0
 
 
 def _notes(

@@ -79,6 +79,10 @@ class LabelSource(Protocol):
         """Return each class's name and "#rrggbb", in class id order."""
         ...
 
+    def meta(self) -> dict[str, str]:
+        """Return the project's record."""
+        ...
+
     def labelled(
         self, statuses: Collection[str] = ...
     ) -> Iterator[tuple[MediaRecord, Iterator[Instance]]]:

@@ -9,6 +9,7 @@ from itertools import chain
 
 from autolabel.errors import UsageError
 from autolabel.formats.base import LabelSource, Tally
+from autolabel.probability import Probabilities
 from autolabel.types import Instance, MediaRecord
 
 STATUSES = {
@@ -28,17 +29,22 @@ class Selection:
             in the export count the kept ones only.
         status: "all" (accepted and pending), "accepted" or "pending".
         exclude_empty: Leave out inputs without labels.
+        min_precision: Leave out labels that are less likely than this to be right, by the
+            probabilities that ``autolabel calibrate`` fitted.
     """
 
     min_score: float = 0.0
     classes: tuple[str, ...] = ()
     status: str = "all"
     exclude_empty: bool = False
+    min_precision: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
         if not 0 <= self.min_score <= 1:
             raise UsageError(f"min score: expected 0 to 1, found {self.min_score:g}")
+        if not 0 <= self.min_precision <= 1:
+            raise UsageError(f"min precision: expected 0 to 1, found {self.min_precision:g}")
         if self.status not in STATUSES:
             raise UsageError(f"status: expected {', '.join(STATUSES)}, found {self.status!r}")
 
@@ -52,13 +58,17 @@ class Selected:
         tally: Where to count what isn't.
 
     Raises:
-        UsageError: If a class doesn't exist.
+        UsageError: If a class doesn't exist, or probabilities are needed and not there.
     """
 
     def __init__(self, source: LabelSource, selection: Selection, tally: Tally) -> None:
         self._source, self._selection = source, selection
         all_classes = source.classes()
         names = [name for name, _ in all_classes]
+        self._names = names
+        self._sure = None
+        if selection.min_precision:
+            self._sure = Probabilities.needed(source.meta(), "this project")
         for wanted in selection.classes:
             if wanted not in names:
                 near = difflib.get_close_matches(wanted, names, 1)
@@ -71,6 +81,10 @@ class Selected:
     def classes(self) -> list[tuple[str, str]]:
         """Return the wanted classes."""
         return self._classes
+
+    def meta(self) -> dict[str, str]:
+        """Return the project's record."""
+        return self._source.meta()
 
     def labelled(self) -> Iterator[tuple[MediaRecord, Iterator[Instance]]]:
         """Yield every input with its wanted labels, streaming."""
@@ -89,6 +103,12 @@ class Selected:
         for one in instances:
             class_id = self._class_of.get(one.class_id)
             low = one.score is not None and one.score < self._selection.min_score
-            if class_id is None or low:
+            if class_id is None or low or self._doubtful(one):
                 continue
             yield one if class_id == one.class_id else replace(one, class_id=class_id)
+
+    def _doubtful(self, one: Instance) -> bool:
+        """Return whether a label is less likely to be right than is wanted."""
+        if self._sure is None:
+            return False
+        return self._sure.of_label(one, self._names) < self._selection.min_precision

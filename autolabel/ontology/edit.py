@@ -1,4 +1,4 @@
-"""Write new thresholds into an ontology file and leave everything else as its author wrote it.
+"""Write new numbers into an ontology file and leave everything else as its author wrote it.
 
 The file is edited as text, at the places the tree knows: comments, order, quoting and blank
 lines stay. Only the short form has no place for a threshold; it is rewritten as the long form,
@@ -10,27 +10,39 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autolabel.errors import OntologyError, StorageError, UsageError
 from autolabel.ontology.load import Ontology, parse_ontology, plain_number, quoted_text
 from autolabel.ontology.tree import Node, read_text, read_tree, suggest
 
+Settings = Mapping[str, Mapping[str, float]]
+"""New values by class name and key."""
+
 _Edit = tuple[int, int, str]  # replace text[start:end]
 
 
 def set_thresholds(path: str | os.PathLike[str], thresholds: Mapping[str, float]) -> Ontology:
-    """Return the ontology with these thresholds, after writing them into its file.
+    """Return the ontology with these thresholds by class name: see ``set_values``."""
+    return set_values(path, {name: {"threshold": value} for name, value in thresholds.items()})
+
+
+def set_values(
+    path: str | os.PathLike[str], classes: Settings, defaults: Mapping[str, float] | None = None
+) -> Ontology:
+    """Return the ontology with these numbers, after writing them into its file.
 
     Args:
         path: The YAML file; replaced in one step.
-        thresholds: New threshold by class name, each in [0, 1].
+        classes: By class name, new values of its ``threshold`` or ``not_margin``.
+        defaults: New values of ``duplicate_iou`` or ``cross_class_iou``.
 
     Raises:
         OntologyError: If the file is wrong.
-        UsageError: If a name is no class of it, or a threshold is outside [0, 1].
+        UsageError: If a name is no class of it, or a value is not allowed.
         StorageError: If the file can't be written.
     """
     target = Path(os.path.realpath(path))
@@ -39,19 +51,8 @@ def set_thresholds(path: str | os.PathLike[str], thresholds: Mapping[str, float]
     except OSError as error:
         raise OntologyError(f"can't be read: {error.strerror}", os.fspath(path)) from None
     text = read_text(data, os.fspath(path))
-    before = parse_ontology(text, os.fspath(path))
-    for name in thresholds:
-        if name not in before.class_names:
-            hint = suggest(name, list(before.class_names))
-            raise UsageError(f"{os.fspath(path)}: no class {name!r}{hint}")
-    wanted = replace(
-        before,
-        classes=tuple(
-            replace(spec, threshold=thresholds.get(spec.name, spec.threshold))
-            for spec in before.classes
-        ),
-    )
-    changed = edit_thresholds(text, thresholds)
+    wanted = with_values(parse_ontology(text, os.fspath(path)), classes, defaults)
+    changed = edit_defaults(edit_classes(text, classes), defaults or {})
     after = parse_ontology(changed, os.fspath(path))
     if after.selection_fingerprint() != wanted.selection_fingerprint():
         raise OntologyError(
@@ -61,59 +62,113 @@ def set_thresholds(path: str | os.PathLike[str], thresholds: Mapping[str, float]
     return after
 
 
-def edit_thresholds(text: str, thresholds: Mapping[str, float]) -> str:
-    """Return a valid ontology's text with the thresholds of these classes written into it."""
+def with_values(
+    ontology: Ontology, classes: Settings, defaults: Mapping[str, float] | None = None
+) -> Ontology:
+    """Return an ontology with these numbers in place of its own; touches no file."""
+    for name in classes:
+        if name not in ontology.class_names:
+            hint = suggest(name, list(ontology.class_names))
+            raise UsageError(f"{ontology.path or 'ontology'}: no class {name!r}{hint}")
+    specs = []
+    for spec in ontology.classes:
+        changed: dict[str, Any] = {**classes.get(spec.name, {})}
+        specs.append(replace(spec, **changed))
+    others: dict[str, Any] = {**(defaults or {})}
+    return replace(ontology, classes=tuple(specs), **others)
+
+
+def edit_classes(text: str, settings: Settings) -> str:
+    """Return a valid ontology's text with these values of classes written into it."""
+    if not settings:
+        return text
     root = read_tree(text, None)
     assert root is not None
     tops = {key.raw: (key, value) for key, value in root.pairs}
     newline = "\r\n" if "\r\n" in text else "\n"
     if "classes" not in tops:
-        kept, block = _long_form(text, root.pairs, len(text), thresholds, newline)
+        kept, block = _long_form(text, root.pairs, len(text), settings, newline)
         return text[: root.start] + kept + "classes:" + newline + block
     key, classes = tops["classes"]
     if classes.kind == "map":
-        _, block = _long_form(text, classes.pairs, classes.end, thresholds, newline)
+        _, block = _long_form(text, classes.pairs, classes.end, settings, newline)
         return text[: key.start] + "classes:" + newline + block + text[classes.end :].lstrip("\r\n")
     edits = [
         edit
         for item in classes.items
-        for edit in _item_edits(text, item, classes.flow, thresholds, newline)
+        for edit in _item_edits(text, item, classes.flow, settings, newline)
     ]
+    return _applied(text, edits)
+
+
+def edit_defaults(text: str, values: Mapping[str, float]) -> str:
+    """Return a valid ontology's text with these values written into its defaults."""
+    if not values:
+        return text
+    root = read_tree(text, None)
+    assert root is not None
+    newline = "\r\n" if "\r\n" in text else "\n"
+    said = [f"{key}: {plain_number(value)}" for key, value in values.items()]
+    found = next((value for key, value in root.pairs if key.raw == "defaults"), None)
+    if found is None or found.kind != "map":
+        fresh = f"defaults: {{{', '.join(said)}}}"
+        if root.flow:
+            return _applied(text, [(root.start + 1, root.start + 1, f"{fresh}, ")])
+        return _applied(text, [(root.pairs[0][0].start,) * 2 + (fresh + newline,)])
+    there = {key.raw: value for key, value in found.pairs}
+    edits: list[_Edit] = [
+        (there[key].start, there[key].end, plain_number(value))
+        for key, value in values.items()
+        if key in there
+    ]
+    lacking = [line for key, line in zip(values, said, strict=True) if key not in there]
+    if lacking and found.flow:
+        last = ", " if found.pairs else ""
+        edits.append((found.start + 1, found.start + 1, ", ".join(lacking) + last))
+    elif lacking:
+        first = found.pairs[0][0]
+        above = "".join(f"{line}{newline}{' ' * first.column}" for line in lacking)
+        edits.append((first.start, first.start, above))
+    return _applied(text, edits)
+
+
+def _applied(text: str, edits: Sequence[_Edit]) -> str:
+    """Return the text with edits made, the last place first."""
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
 
 
 def _item_edits(
-    text: str, item: Node, in_flow: bool, thresholds: Mapping[str, float], newline: str
+    text: str, item: Node, in_flow: bool, settings: Settings, newline: str
 ) -> list[_Edit]:
-    """Return the edits that give one item of the `classes` list its threshold."""
+    """Return the edits that give one item of the `classes` list its values."""
     keys = {key.raw: (key, value) for key, value in item.pairs}
     name_key, name = keys["name"] if item.kind == "map" else (item, item)
-    value = thresholds.get(name.raw.strip())
-    if value is None:
+    values = settings.get(name.raw.strip())
+    if not values:
         return []
-    setting = f"threshold: {plain_number(value)}"
-    if "threshold" in keys:
-        old = keys["threshold"][1]
-        return [(old.start, old.end, plain_number(value))]
+    edits: list[_Edit] = [
+        (keys[key][1].start, keys[key][1].end, plain_number(value))
+        for key, value in values.items()
+        if key in keys
+    ]
+    lines = [f"{key}: {plain_number(value)}" for key, value in values.items() if key not in keys]
+    if not lines:
+        return edits
     if item.kind == "map" and item.flow:
-        return [(name.end, name.end, f", {setting}")]
+        return [*edits, (name.end, name.end, "".join(f", {line}" for line in lines))]
     if item.kind != "map" and (in_flow or "\n" in text[item.start : item.end]):
-        return [(item.start, item.end, f"{{name: {quoted_text(item.raw)}, {setting}}}")]
+        return [(item.start, item.end, f"{{name: {quoted_text(item.raw)}, {', '.join(lines)}}}")]
     line_end = re.compile(r"\r?\n|\Z").search(text, name.end)
     assert line_end is not None
-    below = f"{newline}{' ' * name_key.column}{setting}"
-    edits = [(line_end.start(), line_end.start(), below)]
+    below = "".join(f"{newline}{' ' * name_key.column}{line}" for line in lines)
+    edits.append((line_end.start(), line_end.start(), below))
     return edits if item.kind == "map" else [(item.start, item.start, "name: "), *edits]
 
 
 def _long_form(
-    text: str,
-    pairs: list[tuple[Node, Node]],
-    end: int,
-    thresholds: Mapping[str, float],
-    newline: str,
+    text: str, pairs: list[tuple[Node, Node]], end: int, settings: Settings, newline: str
 ) -> tuple[str, str]:
     """Return `prompt: class` lines as a list of classes, comments above each; defaults apart."""
     prompts: dict[str, list[str]] = {}
@@ -141,8 +196,8 @@ def _long_form(
         out.append(f"  - name: {quoted_text(name)}")
         if texts != [name]:
             out.append(f"    prompts: [{', '.join(map(quoted_text, texts))}]")
-        if name in thresholds:
-            out.append(f"    threshold: {plain_number(thresholds[name])}")
+        for what, number in settings.get(name, {}).items():
+            out.append(f"    {what}: {plain_number(number)}")
     out += [f"  {comment}" for comment in above]
     return kept, "".join(line + newline for line in out)
 

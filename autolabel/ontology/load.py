@@ -42,6 +42,7 @@ from autolabel.ontology.model import (
     check_areas,
     check_color,
     check_iou,
+    check_margin,
     check_name,
     check_prompt,
     check_threshold,
@@ -59,8 +60,16 @@ __all__ = [
 ]
 
 _TOP_KEYS = ["classes", "defaults"]
-_CLASS_KEYS = ["name", "prompts", "threshold", "not", "min_area", "max_area", "color"]
-_DEFAULT_KEYS = ["threshold", "not", "min_area", "max_area", "duplicate_iou", "cross_class_iou"]
+_CLASS_KEYS = ["name", "prompts", "threshold", "not", "not_margin", "min_area", "max_area", "color"]
+_DEFAULT_KEYS = [
+    "threshold",
+    "not",
+    "not_margin",
+    "min_area",
+    "max_area",
+    "duplicate_iou",
+    "cross_class_iou",
+]
 _FORMS = (
     "allowed: lines of `prompt: class`, or `classes:` with a list of texts or of mappings "
     f"with the keys {', '.join(_CLASS_KEYS)}"
@@ -127,6 +136,7 @@ class _Draft:
     prompts: list[tuple[str, Node]] = field(default_factory=list)
     negatives: list[tuple[str, Node]] = field(default_factory=list)
     threshold: float | None = None
+    not_margin: float | None = None
     min_area: float | None = None
     max_area: float | None = None
     color: Color | None = None
@@ -145,6 +155,7 @@ class _Defaults:
     """What holds for every class that doesn't say otherwise."""
 
     threshold: float = DEFAULT_THRESHOLD
+    not_margin: float = 0.0
     negatives: list[tuple[str, Node]] = field(default_factory=list)
     min_area: float | None = None
     max_area: float | None = None
@@ -210,6 +221,7 @@ def _item(node: Node) -> _Draft:
     if "not" in fields:
         draft.negatives = _texts(fields["not"], "not")
     draft.threshold = _number(fields, "threshold", check_threshold)
+    draft.not_margin = _number(fields, "not_margin", check_margin)
     draft.min_area = _number(fields, "min_area", check_area)
     draft.max_area = _number(fields, "max_area", check_area)
     if "color" in fields:
@@ -226,6 +238,7 @@ def _defaults(node: Node | None) -> _Defaults:
         key: _number(fields, key, check)
         for key, check in (
             ("threshold", check_threshold),
+            ("not_margin", check_margin),
             ("min_area", check_area),
             ("max_area", check_area),
             ("duplicate_iou", check_iou),
@@ -253,6 +266,7 @@ def _spec(draft: _Draft, defaults: _Defaults, color: Color) -> ClassSpec:
         low,
         high,
         color,
+        defaults.not_margin if draft.not_margin is None else draft.not_margin,
     )
 
 
@@ -298,6 +312,8 @@ def to_yaml(ontology: Ontology) -> str:
         lines.append(f"    prompts: [{', '.join(map(quoted_text, spec.prompts))}]")
         if spec.negatives:
             lines.append(f"    not: [{', '.join(map(quoted_text, spec.negatives))}]")
+        if spec.not_margin:
+            lines.append(f"    not_margin: {plain_number(spec.not_margin)}")
         lines.append(f"    threshold: {plain_number(spec.threshold)}")
         if spec.min_area is not None:
             lines.append(f"    min_area: {plain_number(spec.min_area)}")

@@ -36,6 +36,8 @@ class ClassSpec:
         min_area: Smallest box: up to 1 a share of the picture's area, above 1 square
             pixels. None: no limit.
         max_area: Largest box, likewise.
+        not_margin: By how much a box must score above its negatives, in [-1, 1]; below 0
+            the negatives must win by so much to drop it.
         color: Red, green, blue in 0..255, for drawing.
 
     Raises:
@@ -49,6 +51,7 @@ class ClassSpec:
     min_area: float | None = None
     max_area: float | None = None
     color: Color = AUTO_COLOR
+    not_margin: float = 0.0
 
     def __post_init__(self) -> None:
         """Normalise the texts and check every value."""
@@ -60,6 +63,7 @@ class ClassSpec:
             put(self, "prompts", _distinct(check_prompt(text) for text in self.prompts))
             put(self, "negatives", _distinct(check_prompt(text) for text in self.negatives))
             put(self, "threshold", check_threshold(self.threshold))
+            put(self, "not_margin", check_margin(self.not_margin))
             put(
                 self,
                 "min_area",
@@ -162,10 +166,18 @@ class Ontology:
         """
         return _digest([sorted(sorted(spec.prompts) for spec in self.classes), self.duplicate_iou])
 
+    def groups_fingerprint(self) -> str:
+        """Return a SHA-256 over which prompts share a class: ``segment_fingerprint`` less the IoU.
+
+        With the same groups and a lower ``duplicate_iou``, the masks that are there will do.
+        """
+        return _digest(sorted(sorted(spec.prompts) for spec in self.classes))
+
     def selection_fingerprint(self) -> str:
         """Return a SHA-256 over everything that selecting uses; colours and path aside."""
         classes = [
             [c.name, c.prompts, c.negatives, c.threshold, c.min_area, c.max_area]
+            + ([c.not_margin] if c.not_margin else [])
             for c in self.classes
         ]
         return _digest([classes, self.duplicate_iou, self.cross_class_iou])
@@ -212,6 +224,13 @@ def check_threshold(value: float, what: str = "threshold") -> float:
     """Return a threshold in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{what}: found {value:g}, allowed: 0 to 1")
+    return float(value)
+
+
+def check_margin(value: float, what: str = "not_margin") -> float:
+    """Return a margin of scores in [-1, 1]."""
+    if not -1 <= value <= 1:
+        raise ValueError(f"{what}: found {value:g}, allowed: -1 to 1")
     return float(value)
 
 

@@ -403,5 +403,9 @@ def test_the_table_on_the_terminal(tmp_path: Path) -> None:
         "class  truths  labels  precision  recall      F1",
         "cat         1       1      1.000   1.000   1.000",
         "",
+        "macro F1  1.000",
+        "mask IoU  1.000  of what is right",
+        "0 duplicates",
+        "",
         "note: 1 of the truth's 2 pictures are not in the project",
     ]

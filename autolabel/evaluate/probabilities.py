@@ -1,0 +1,128 @@
+"""Scores to probabilities: Platt's fit a class, mended on labels that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.evaluate.choosing import SPREAD, Chooser, Chosen
+from autolabel.evaluate.fitting import (
+    Second,
+    expected_error,
+    fit_platt,
+    log_loss,
+    second_isotonic,
+    second_platt,
+)
+from autolabel.evaluate.samples import Rows
+from autolabel.probability import KNOTS, Probabilities
+
+LEAST_FOR_ISOTONIC = 500
+"""Isotonic steps need more labels than Platt's two numbers."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Labels with what a fit that has not seen their picture says of them.
+
+    Attributes:
+        fold: (N,), which fold each label's picture is in.
+        logits: (N,), log-odds that it is right.
+        right: (N,), whether it is.
+    """
+
+    fold: NDArray[np.intp]
+    logits: Floats
+    right: NDArray[np.bool_]
+
+
+def judge(
+    chooser: Chooser,
+    choices: Sequence[Chosen],
+    folds: Sequence[Sequence[int]],
+    held_out: Sequence[Rows],
+    classes: int,
+) -> Judged:
+    """Return labels of held-out pictures with what the other folds' fit says of them.
+
+    Args:
+        chooser: Gives the candidates that the fits are made of.
+        choices: What the other folds chose, for each fold.
+        folds: The pictures of each fold.
+        held_out: The labels of each fold that count.
+        classes: Number of classes.
+    """
+    logits = []
+    for fold, choice, rows in zip(folds, choices, held_out, strict=True):
+        inside = set(fold)
+        others = [index for part in folds for index in part if index not in inside]
+        train = chooser.rows(others, choice.duplicate_iou)
+        fit = fit_platt(train.classes, train.scores, train.right, classes, SPREAD)
+        logits.append(fit.logit(rows.classes, rows.scores))
+    return Judged(
+        np.repeat(np.arange(len(folds)), [len(rows.right) for rows in held_out]),
+        np.concatenate(logits),
+        np.concatenate([rows.right for rows in held_out]),
+    )
+
+
+def fit_probabilities(
+    class_names: Sequence[str], rows: Rows, labels: Judged, candidates: Judged, pictures: int
+) -> Probabilities:
+    """Return the curves: fitted on all candidates, then mended by held-out labels.
+
+    The labels are those that the other folds' thresholds select: thresholds look best on the
+    pictures that chose them, and probabilities fitted there alone would be too high.
+
+    Args:
+        class_names: By class id.
+        rows: All candidates of the labelled pictures.
+        labels: Held-out labels.
+        candidates: Held-out candidates, to measure on.
+        pictures: Labelled pictures.
+    """
+    fit = fit_platt(rows.classes, rows.scores, rows.right, len(class_names), SPREAD)
+    second = _second(labels)
+    curves = {
+        name: second(fit.logit(np.full(len(KNOTS), index), KNOTS))
+        for index, name in enumerate(class_names)
+    }
+    about = {
+        "method": second.name,
+        "pictures": pictures,
+        "labels": len(labels.right),
+        "ece": expected_error(_said(candidates, labels), candidates.right),
+        "ece_labels": expected_error(_said(labels, labels), labels.right),
+    }
+    return Probabilities(curves, np.mean(list(curves.values()), axis=0), about)
+
+
+def _second(labels: Judged) -> Second:
+    """Return the mending curve with the least held-out log loss."""
+    if len(labels.right) < LEAST_FOR_ISOTONIC:
+        return second_platt(labels.logits, labels.right)
+    losses = {}
+    for make in (second_platt, second_isotonic):
+        said = np.zeros(len(labels.right))
+        for fold in np.unique(labels.fold):
+            mine = labels.fold == fold
+            made = make(labels.logits[~mine], labels.right[~mine])
+            said[mine] = made(labels.logits[mine])
+        losses[make] = log_loss(said, labels.right)
+    best = min(losses, key=lambda make: losses[make])
+    return best(labels.logits, labels.right)
+
+
+def _said(judged: Judged, labels: Judged) -> Floats:
+    """Return the probabilities, each mended by the labels of the other folds."""
+    said = np.zeros(len(judged.right))
+    for fold in np.unique(judged.fold):
+        mine, others = judged.fold == fold, labels.fold != fold
+        part = Judged(labels.fold[others], labels.logits[others], labels.right[others])
+        said[mine] = _second(part)(judged.logits[mine])
+    return said
