@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
+from autolabel.errors import UsageError
 from autolabel.labeling import Labeling, RunReport, identity, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
@@ -57,8 +58,10 @@ class RunPlan:
         new: Whether the project folder would be made.
         classes: Number of classes.
         prompts: Number of prompts, negative ones included.
-        grounder: Model spec.
+        grounder: Model spec, or two with a plus between.
         segmenter: Model spec, or "none".
+        tile: Tiles that would be looked at, "SIZE:OVERLAP", or "".
+        tta: "flip" or "none".
         total: Number of inputs.
         done: How many of them the project has already.
         first: Names of the first that would be labelled.
@@ -70,6 +73,8 @@ class RunPlan:
     prompts: int
     grounder: str
     segmenter: str
+    tile: str
+    tta: str
     total: int
     done: int
     first: tuple[str, ...]
@@ -93,8 +98,10 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             new=new,
             classes=len(chosen.classes),
             prompts=len(chosen.prompts),
-            grounder=config.grounder,
+            grounder=config.grounders,
             segmenter=config.segmenter,
+            tile=config.tile,
+            tta=config.tta,
             total=todo.total,
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
@@ -126,7 +133,8 @@ def run(
         frame_folders: Take folders of numbered pictures as videos.
         progress: Is told what happens.
         **options: ``preset``, ``grounder``, ``segmenter``, ``device``, ``dtype``, ``floor``,
-            ``batch_size``, ``readers``; for videos ``keyframe_every``, ``prompt_type``,
+            ``batch_size``, ``readers``, ``tile``, ``tta``; for videos
+            ``keyframe_every``, ``prompt_type``,
             ``stride``, ``start``, ``end``: see ``make_config``.
 
     Returns:
@@ -155,7 +163,7 @@ def run(
 def make_config(
     *,
     preset: str | None = None,
-    grounder: str | None = None,
+    grounder: str | Sequence[str] | None = None,
     segmenter: str | None = None,
     **settings: Any,
 ) -> tuple[RunConfig, VideoConfig]:
@@ -163,7 +171,7 @@ def make_config(
 
     Args:
         preset: "base" (default), "small" or "tiny".
-        grounder: Model spec in place of the preset's.
+        grounder: Model spec in place of the preset's; two of them for their consensus.
         segmenter: Model spec in place of the preset's; "none" for boxes only.
         **settings: Other fields of RunConfig and VideoConfig; None means their default. ``start``
             and ``end`` may be texts: "120" (a frame), "4.5s" or "1:05" (times).
@@ -176,7 +184,11 @@ def make_config(
     given = {name: value for name, value in settings.items() if value is not None}
     for_videos = {field.name for field in fields(VideoConfig)}
     video = {name: _position(name, given.pop(name)) for name in for_videos & given.keys()}
-    config = RunConfig(grounder or models.grounder, segmenter or models.segmenter, **given)
+    grounders = [grounder] if isinstance(grounder, str) else list(grounder or [models.grounder])
+    if len(grounders) > 2:
+        raise UsageError(f"--grounder: expected one or two, found {len(grounders)}")
+    given["second_grounder"] = "".join(grounders[1:])
+    config = RunConfig(grounders[0], segmenter or models.segmenter, **given)
     return config, VideoConfig(**video)
 
 
