@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
 from autolabel.errors import UsageError
-from autolabel.labeling import Labeling, RunReport, identity, stop_asked
+from autolabel.labeling import Labeling, RunReport, identity, load_stages, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.planning import planned
@@ -32,6 +32,8 @@ from autolabel.store import Project
 
 if TYPE_CHECKING:
     from autolabel.formats import ExportReport, VerifyReport
+    from autolabel.negatives import NegativeReport
+    from autolabel.prompt_lab import LabReport
     from autolabel.rendering import RenderReport
 
 __all__ = [
@@ -40,9 +42,11 @@ __all__ = [
     "export",
     "make_config",
     "measure",
+    "measure_negatives",
     "plan",
     "render",
     "run",
+    "try_prompts",
     "verify",
 ]
 
@@ -214,6 +218,59 @@ def measure(project: str | Path, truth: str | Path) -> dict[str, Any]:
     found = load_truth(Path(truth))
     with Project.open(Path(project), readonly=True) as opened:
         return evaluate_detection(opened, found).as_dict()
+
+
+def try_prompts(
+    inputs: Sequence[str | Path],
+    ontology: Ontology | str | Path,
+    prompts: Sequence[str] = (),
+    *,
+    class_name: str | None = None,
+    picture: str | Path | None = None,
+    **options: Any,
+) -> LabReport:
+    """Return what each wording of a prompt finds in a few pictures.
+
+    Args:
+        inputs: Files, folders and globs of a few pictures.
+        ontology: What the wordings are asked with.
+        prompts: The wordings; none for the ontology's own prompts.
+        class_name: The class that they mean.
+        picture: Where to write the comparison as a PNG; None: nowhere.
+        **options: See ``make_config``.
+
+    Raises:
+        UsageError: If an input, a prompt, the class or an option is wrong.
+        WeightsError: If weights can't be had.
+        StorageError: If the picture can't be written.
+    """
+    from autolabel import prompt_lab
+    from autolabel.lab_picture import save_picture
+
+    if picture is not None and Path(picture).suffix.lower() != ".png":
+        raise UsageError(f"--out {picture}: expected the name of a PNG, such as try.png")
+    config, _ = make_config(**options)
+    asked = prompt_lab.wordings(_ontology(ontology), prompts, class_name)
+    found = prompt_lab.try_wordings(inputs, asked, load_stages(config), config.floor)
+    if picture is not None:
+        models = " + ".join((config.grounders, config.segmenter))
+        save_picture(found, f"autolabel try   {models}", Path(picture))
+    return found
+
+
+def measure_negatives(project: str | Path, truth: str | Path) -> NegativeReport:
+    """Return what each negative prompt does for a project's labels, from stored candidates.
+
+    Raises:
+        FormatError: If the truth is wrong, or has no picture or class in common.
+        ProjectError: If there is no project in the folder, or it holds no candidates.
+    """
+    from autolabel import negatives
+    from autolabel.evaluate.truth import load_truth
+
+    found = load_truth(Path(truth))
+    with Project.open(Path(project), readonly=True) as opened:
+        return negatives.measure_negatives(opened, found)
 
 
 def export(

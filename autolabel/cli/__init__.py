@@ -14,7 +14,19 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
+from autolabel.cli import (
+    evaluate,
+    export,
+    import_,
+    info,
+    models,
+    negatives,
+    render,
+    run,
+    scenes,
+    try_,
+    verify,
+)
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -40,6 +52,8 @@ for _command in (
     import_.import_,
     render.render,
     evaluate.evaluate,
+    negatives.negatives,
+    try_.try_,
     models.models,
     scenes.scenes,
 ):
