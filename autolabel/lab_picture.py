@@ -97,7 +97,8 @@ def _header(
     _text(ink, (left + 20, top + 8), trial.wording.text, 18, INK, width - 32)
     scores = trial.scores
     middle = f"median {median(scores):.2f}" if scores else "nothing found"
-    said = f"{len(scores)} labels   {middle}   {trial.shared} of {objects} objects"
+    labels = f"{len(scores)} label{'' if len(scores) == 1 else 's'}"
+    said = f"{labels}   {middle}   {trial.shared} of {objects} objects"
     _text(ink, (left + 20, top + 33), said, 12, QUIET, width - 32)
     bar = (left + 20, top + 52, left + width - 14, top + 56)
     ink.rounded_rectangle(bar, 2, LINE)

@@ -7,9 +7,10 @@ they do for which candidates get a mask.
 
 Of candidates that are one object the best stays, whole ones before those that a tile's edge
 cuts, and takes over the higher score of each prompt. Two of one class are one object when
-their masks overlap by ``SAME_CLASS``, or when a cut one lies in the other; two of different
-classes, in different windows, when theirs do by ``ANY_CLASS``. Pieces of an object that no
-view shows whole are joined across the seam.
+their masks overlap by ``SAME_CLASS``; two of any class, found in different windows, when theirs
+do by ``ANY_CLASS``, or when one that is cut, or a large part, lies in the other's mask: in a
+tile, half a ring looks like a moon.
+Pieces of an object that no view shows whole are joined across the seam.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ ANY_CLASS = 0.6
 """Masks of two classes from different windows that overlap so much show one object."""
 PIECE = 0.75
 """Share of a cut mask that lies in the mask of the whole object."""
+PART = 0.3
+"""A part is at least so large beside the object: a wheel is a wheel, half a ring no moon."""
 SEAM = 0.5
 """How well two pieces must agree along the seam between their tiles to be joined."""
 SEAM_REACH = 2
@@ -70,6 +73,7 @@ class _Views:
         shapes: What they cover: their masks, or their boxes where they have none.
         classes: Class id of each.
         cut: Whether a tile's edge cuts it.
+        masked: Whether it has a mask.
         iou: float64 (N, N).
         share: float64 (N, N), the share of the second that lies in the first.
     """
@@ -80,6 +84,7 @@ class _Views:
     shapes: list[RLE]
     classes: NDArray[np.intp]
     cut: NDArray[np.bool_]
+    masked: NDArray[np.bool_]
     iou: NDArray[np.float64]
     share: NDArray[np.float64]
 
@@ -101,16 +106,20 @@ class _Views:
         common = iou * (areas[:, None] + areas[None]) / (1 + iou)
         share = common / np.maximum(areas[None], 1)
         classes = scores[order].argmax(axis=1) if len(rows) else np.zeros(0, np.intp)
-        return cls(rows, boxes, windows, shapes, classes, cut, iou, share)
+        masked = np.array([found.masks[row] is not None for row in rows], np.bool_)
+        return cls(rows, boxes, windows, shapes, classes, cut, masked, iou, share)
 
     def one_object(self) -> NDArray[np.bool_]:
         """Return which pairs (better, worse) show one object."""
         same_class: NDArray[np.bool_] = np.equal.outer(self.classes, self.classes)
         other_window = (self.windows[:, None] != self.windows[None]).any(axis=2)
-        piece = self.cut[None] & (self.share >= PIECE)
-        one = same_class & ((self.iou >= SAME_CLASS) | piece)
-        other_class = ~same_class & other_window & (self.iou >= ANY_CLASS)
-        return np.asarray(one | other_class)
+        inside = self.share >= PIECE
+        # A thing in front of another one is a hole in its mask, but lies in its box.
+        part = inside & (self.share.T >= PART * self.share) & self.masked[:, None] & self.masked
+        return np.asarray(
+            (same_class & (self.iou >= SAME_CLASS))
+            | (other_window & (inside & self.cut[None] | part | (self.iou >= ANY_CLASS)))
+        )
 
 
 def _shape(found: Candidates, row: int, box: NDArray[np.float32]) -> RLE:

@@ -26,6 +26,8 @@ MOST_BOXES = 2000
 """At most so many boxes a picture, the best ones."""
 COVERED = 0.7
 """Share of a cut box that lies in the box of the whole object."""
+ALIKE = 0.5
+"""A cut box that overlaps a whole one so much shows the same."""
 CREDIBLE = 0.5
 """A box explains a cut one away if it scores at least this share of the cut one's score."""
 
@@ -144,22 +146,25 @@ def _grown(boxes: Boxes, cut: Sides, height: int, width: int) -> Boxes:
 def _goes_on(
     found: Proposals, cut_rows: np.ndarray, whole_rows: np.ndarray, cut: np.ndarray
 ) -> np.ndarray:
-    """Return which cut boxes are part of a whole one that goes on beyond the cut."""
+    """Return which cut boxes show what a whole one shows: it goes on beyond the cut, or is alike.
+
+    Of whatever class: part of a ring looks like a moon.
+    """
     if not len(whole_rows):
         return np.zeros(len(cut_rows), bool)
     small, large = found.boxes[cut_rows], found.boxes[whole_rows]
-    inside = _share_inside(small, large) >= COVERED
+    iou = box_iou(small, large)
     ahead = (large[None] - small[:, None]) * np.array([-1, -1, 1, 1], np.float32)
     beyond = ((ahead > 1) & cut[:, None]).any(axis=2)
+    same = (beyond & (_share_inside(iou, small, large) >= COVERED)) | (iou >= ALIKE)
     best = found.scores.max(axis=1, initial=0.0)
     credible = best[whole_rows][None] >= CREDIBLE * best[cut_rows][:, None]
-    explained: np.ndarray = (inside & beyond & credible).any(axis=1)
+    explained: np.ndarray = (same & credible).any(axis=1)
     return explained
 
 
-def _share_inside(small: Boxes, large: Boxes) -> np.ndarray:
+def _share_inside(iou: np.ndarray, small: Boxes, large: Boxes) -> np.ndarray:
     """Return the share of each small box that lies in each large one."""
-    iou = box_iou(small, large)
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (small, large)]
     common = iou * (areas[0][:, None] + areas[1][None]) / (1 + iou)
     return np.asarray(common / np.maximum(areas[0][:, None], 1e-6))
