@@ -35,6 +35,10 @@ PIECE = 0.75
 """Share of a cut mask that lies in the mask of the whole object."""
 PART = 0.3
 """A part is at least so large beside the object: a wheel is a wheel, half a ring no moon."""
+LARGE = 0.3
+"""A thing with a side of this share of its tile is better seen in the whole picture ..."""
+UNSURE = 0.75
+"""... which is believed where a tile's part of a thing scores less than this share of the whole."""
 SEAM = 0.5
 """How well two pieces must agree along the seam between their tiles to be joined."""
 SEAM_REACH = 2
@@ -72,6 +76,7 @@ class _Views:
         windows: float32 (N, 4).
         shapes: What they cover: their masks, or their boxes where they have none.
         classes: Class id of each.
+        scores: Score of that class.
         cut: Whether a tile's edge cuts it.
         masked: Whether it has a mask.
         iou: float64 (N, N).
@@ -83,6 +88,7 @@ class _Views:
     windows: Boxes
     shapes: list[RLE]
     classes: NDArray[np.intp]
+    scores: NDArray[np.float32]
     cut: NDArray[np.bool_]
     masked: NDArray[np.bool_]
     iou: NDArray[np.float64]
@@ -106,8 +112,9 @@ class _Views:
         common = iou * (areas[:, None] + areas[None]) / (1 + iou)
         share = common / np.maximum(areas[None], 1)
         classes = scores[order].argmax(axis=1) if len(rows) else np.zeros(0, np.intp)
+        best = scores[order].max(axis=1, initial=0.0)
         masked = np.array([found.masks[row] is not None for row in rows], np.bool_)
-        return cls(rows, boxes, windows, shapes, classes, cut, masked, iou, share)
+        return cls(rows, boxes, windows, shapes, classes, best, cut, masked, iou, share)
 
     def one_object(self) -> NDArray[np.bool_]:
         """Return which pairs (better, worse) show one object."""
@@ -115,11 +122,25 @@ class _Views:
         other_window = (self.windows[:, None] != self.windows[None]).any(axis=2)
         inside = self.share >= PIECE
         # A thing in front of another one is a hole in its mask, but lies in its box.
-        part = inside & (self.share.T >= PART * self.share) & self.masked[:, None] & self.masked
+        part = inside & (PART * self.share <= self.share.T) & self.masked[:, None] & self.masked
         return np.asarray(
             (same_class & (self.iou >= SAME_CLASS))
             | (other_window & (inside & self.cut[None] | part | (self.iou >= ANY_CLASS)))
+            | self._misread()
         )
+
+    def _misread(self) -> NDArray[np.bool_]:
+        """Return which pairs are a thing, surely seen in the whole picture, and a tile's part."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        spans = self.windows[:, 2:] - self.windows[:, :2]
+        whole = (spans == spans.max(axis=0, initial=0)).all(axis=1)
+        large = ~whole & ((sides / spans).max(axis=1, initial=0) >= LARGE)
+        overlap = box_iou(self.boxes, self.boxes)
+        areas = sides.prod(axis=1)
+        common = overlap * (areas[:, None] + areas[None]) / (1 + overlap)
+        inside = common >= PIECE * areas[None]
+        unsure = self.scores[None] < UNSURE * self.scores[:, None]
+        return np.asarray(whole[:, None] & large[None] & inside & unsure)
 
 
 def _shape(found: Candidates, row: int, box: NDArray[np.float32]) -> RLE:
