@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
-from autolabel.labeling import Labeling, RunReport, identity, stop_asked
+from autolabel.errors import UsageError
+from autolabel.labeling import Labeling, RunReport, identity, load_stages, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.planning import planned
@@ -32,6 +33,8 @@ from autolabel.store import Project
 if TYPE_CHECKING:
     from autolabel.calibrating import CalibrationReport
     from autolabel.formats import ExportReport, VerifyReport
+    from autolabel.negatives import NegativeReport
+    from autolabel.prompt_lab import LabReport
     from autolabel.rendering import RenderReport
 
 __all__ = [
@@ -41,11 +44,13 @@ __all__ = [
     "export",
     "make_config",
     "measure",
+    "measure_negatives",
     "plan",
     "render",
     "report",
     "run",
     "suggest",
+    "try_prompts",
     "verify",
 ]
 
@@ -61,8 +66,10 @@ class RunPlan:
         new: Whether the project folder would be made.
         classes: Number of classes.
         prompts: Number of prompts, negative ones included.
-        grounder: Model spec.
+        grounder: Model spec, or two with a plus between.
         segmenter: Model spec, or "none".
+        tile: Tiles that would be looked at, "SIZE:OVERLAP", or "".
+        tta: "flip" or "none".
         total: Number of inputs.
         done: How many of them the project has already.
         first: Names of the first that would be labelled.
@@ -74,6 +81,8 @@ class RunPlan:
     prompts: int
     grounder: str
     segmenter: str
+    tile: str
+    tta: str
     total: int
     done: int
     first: tuple[str, ...]
@@ -97,8 +106,10 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             new=new,
             classes=len(chosen.classes),
             prompts=len(chosen.prompts),
-            grounder=config.grounder,
+            grounder=config.grounders,
             segmenter=config.segmenter,
+            tile=config.tile,
+            tta=config.tta,
             total=todo.total,
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
@@ -130,7 +141,8 @@ def run(
         frame_folders: Take folders of numbered pictures as videos.
         progress: Is told what happens.
         **options: ``preset``, ``grounder``, ``segmenter``, ``device``, ``dtype``, ``floor``,
-            ``batch_size``, ``readers``; for videos ``keyframe_every``, ``prompt_type``,
+            ``batch_size``, ``readers``, ``tile``, ``tta``; for videos
+            ``keyframe_every``, ``prompt_type``,
             ``stride``, ``start``, ``end``: see ``make_config``.
 
     Returns:
@@ -159,7 +171,7 @@ def run(
 def make_config(
     *,
     preset: str | None = None,
-    grounder: str | None = None,
+    grounder: str | Sequence[str] | None = None,
     segmenter: str | None = None,
     **settings: Any,
 ) -> tuple[RunConfig, VideoConfig]:
@@ -167,7 +179,7 @@ def make_config(
 
     Args:
         preset: "base" (default), "small" or "tiny".
-        grounder: Model spec in place of the preset's.
+        grounder: Model spec in place of the preset's; two of them for their consensus.
         segmenter: Model spec in place of the preset's; "none" for boxes only.
         **settings: Other fields of RunConfig and VideoConfig; None means their default. ``start``
             and ``end`` may be texts: "120" (a frame), "4.5s" or "1:05" (times).
@@ -180,7 +192,11 @@ def make_config(
     given = {name: value for name, value in settings.items() if value is not None}
     for_videos = {field.name for field in fields(VideoConfig)}
     video = {name: _position(name, given.pop(name)) for name in for_videos & given.keys()}
-    config = RunConfig(grounder or models.grounder, segmenter or models.segmenter, **given)
+    grounders = [grounder] if isinstance(grounder, str) else list(grounder or [models.grounder])
+    if len(grounders) > 2:
+        raise UsageError(f"--grounder: expected one or two, found {len(grounders)}")
+    given["second_grounder"] = "".join(grounders[1:])
+    config = RunConfig(grounders[0], segmenter or models.segmenter, **given)
     return config, VideoConfig(**video)
 
 
@@ -291,6 +307,59 @@ def report(
     return reporting.report(
         Path(project), None if out is None else Path(out), None if truth is None else Path(truth)
     )
+
+
+def try_prompts(
+    inputs: Sequence[str | Path],
+    ontology: Ontology | str | Path,
+    prompts: Sequence[str] = (),
+    *,
+    class_name: str | None = None,
+    picture: str | Path | None = None,
+    **options: Any,
+) -> LabReport:
+    """Return what each wording of a prompt finds in a few pictures.
+
+    Args:
+        inputs: Files, folders and globs of a few pictures.
+        ontology: What the wordings are asked with.
+        prompts: The wordings; none for the ontology's own prompts.
+        class_name: The class that they mean.
+        picture: Where to write the comparison as a PNG; None: nowhere.
+        **options: See ``make_config``.
+
+    Raises:
+        UsageError: If an input, a prompt, the class or an option is wrong.
+        WeightsError: If weights can't be had.
+        StorageError: If the picture can't be written.
+    """
+    from autolabel import prompt_lab
+    from autolabel.lab_picture import save_picture
+
+    if picture is not None and Path(picture).suffix.lower() != ".png":
+        raise UsageError(f"--out {picture}: expected the name of a PNG, such as try.png")
+    config, _ = make_config(**options)
+    asked = prompt_lab.wordings(_ontology(ontology), prompts, class_name)
+    found = prompt_lab.try_wordings(inputs, asked, load_stages(config), config.floor)
+    if picture is not None:
+        models = " + ".join((config.grounders, config.segmenter))
+        save_picture(found, f"autolabel try   {models}", Path(picture))
+    return found
+
+
+def measure_negatives(project: str | Path, truth: str | Path) -> NegativeReport:
+    """Return what each negative prompt does for a project's labels, from stored candidates.
+
+    Raises:
+        FormatError: If the truth is wrong, or has no picture or class in common.
+        ProjectError: If there is no project in the folder, or it holds no candidates.
+    """
+    from autolabel import negatives
+    from autolabel.evaluate.truth import load_truth
+
+    found = load_truth(Path(truth))
+    with Project.open(Path(project), readonly=True) as opened:
+        return negatives.measure_negatives(opened, found)
 
 
 def export(

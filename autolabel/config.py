@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,6 +12,54 @@ from autolabel.errors import UsageError
 DEFAULT_PRESET = "base"
 DEFAULT_FLOOR = 0.1
 """Candidates scoring less than this are not kept: no later threshold can go below it."""
+
+
+LEAST_TILE = 32
+MOST_OVERLAP = 0.9
+DEFAULT_OVERLAP = 0.25
+TTA = ("none", "flip")
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Tiles of a picture that are looked at beside the whole of it.
+
+    Attributes:
+        size: Side of a tile in pixels.
+        overlap: Share of a tile that its neighbour shows too.
+    """
+
+    size: int
+    overlap: float = DEFAULT_OVERLAP
+
+    def __str__(self) -> str:
+        """Return it as it is written on the command line."""
+        return f"{self.size}:{self.overlap:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Tiling:
+        """Return what ``SIZE[:OVERLAP]`` means, such as "640" or "640:0.3".
+
+        Raises:
+            UsageError: If it is no such text, or no tile could be cut like that.
+        """
+        match = re.fullmatch(r"\s*(-?\d+)(?::(-?[\d.]+))?\s*", text)
+        try:
+            size, overlap = int(match[1]), float(match[2] or DEFAULT_OVERLAP)  # type: ignore[index]
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"--tile {text}: expected SIZE[:OVERLAP], pixels and a share of the tile, such as "
+                "640 or 640:0.25"
+            ) from None
+        if size < LEAST_TILE:
+            raise UsageError(f"--tile {text}: expected tiles of {LEAST_TILE} pixels or more")
+        if not 0 <= overlap <= MOST_OVERLAP:
+            hint = f"; {overlap:g} pixels are {size}:{overlap / size:.2g}" if overlap > 1 else ""
+            raise UsageError(
+                f"--tile {text}: expected an overlap from 0 to {MOST_OVERLAP}, the share of a tile "
+                f"that its neighbour shows too, found {overlap:g}{hint}"
+            )
+        return cls(size, overlap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +74,9 @@ class RunConfig:
         floor: Candidates whose best prompt scores less are not kept.
         batch_size: Pictures that go through the models together.
         readers: Threads that read and decode ahead of the models.
+        second_grounder: Model spec of a second grounder whose consent is sought, or "".
+        tile: Look at tiles too: "SIZE[:OVERLAP]"; "" for none.
+        tta: "flip": look at the mirrored picture too; "none".
     """
 
     grounder: str
@@ -34,9 +86,30 @@ class RunConfig:
     floor: float = DEFAULT_FLOOR
     batch_size: int = 4
     readers: int = 2
+    second_grounder: str = ""
+    tile: str = ""
+    tta: str = "none"
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiles that are looked at."""
+        return Tiling.parse(self.tile) if self.tile else None
+
+    @property
+    def grounders(self) -> str:
+        """The one or two grounders, as a text."""
+        return " + ".join(filter(None, (self.grounder, self.second_grounder)))
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
+        """Refuse settings that make no sense; write the tiles in one way."""
+        if self.tiling is not None:
+            object.__setattr__(self, "tile", str(self.tiling))
+        if self.tta not in TTA:
+            raise UsageError(f"tta: expected {' or '.join(TTA)}, found {self.tta!r}")
+        if self.grounder == self.second_grounder:
+            raise UsageError(
+                f"--grounder {self.grounder}, twice: a consensus needs two different grounders"
+            )
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
         for name in ("batch_size", "readers"):
@@ -105,6 +178,8 @@ class RunIdentity:
         masked: Fingerprint of what decides which candidates get a mask.
         groups: Fingerprint of that without ``duplicate_iou``.
         duplicate_iou: That IoU; a lower one than before needs no other masks.
+        tile: Tiles that were looked at, "" for none.
+        tta: Whether mirrored pictures were looked at.
     """
 
     grounder: str
@@ -116,6 +191,8 @@ class RunIdentity:
     masked: str
     groups: str = ""
     duplicate_iou: float = 1.0
+    tile: str = ""
+    tta: str = "none"
 
     def as_meta(self) -> dict[str, str]:
         """Return it as the store keeps it: text by key."""
@@ -126,6 +203,8 @@ class RunIdentity:
             "segmenter_weights": self.segmenter_weights,
             "prompts": "\n".join(self.prompts),
             "floor": repr(self.floor),
+            "tile": self.tile,
+            "tta": self.tta,
             **self.masks_meta(),
         }
 
@@ -141,7 +220,9 @@ class RunIdentity:
         """Return one line for each point in which a project made as ``meta`` says differs."""
         if "grounder" not in meta:
             return []
-        lines = self._model_changes(meta, "grounder") + self._model_changes(meta, "segmenter")
+        lines = self._view_changes(meta)
+        lines += self._model_changes(meta, "grounder", bool(lines))
+        lines += self._model_changes(meta, "segmenter", bool(lines))
         prompts = _prompt_changes(meta["prompts"].split("\n"), self.prompts)
         lines += prompts
         if self._other_masks(meta) and not prompts and self.segmenter != "none":
@@ -159,14 +240,25 @@ class RunIdentity:
         same = bool(self.groups) and self.groups == meta.get("masked_groups")
         return not same or self.duplicate_iou > float(meta.get("masked_iou", "0"))
 
-    def _model_changes(self, meta: Mapping[str, str], kind: str) -> list[str]:
-        """Return how a model differs; the same weights under another name are the same."""
+    def _view_changes(self, meta: Mapping[str, str]) -> list[str]:
+        """Return which other views of a picture were looked at."""
+        pairs = (
+            ("tile", meta.get("tile", "") or "none", self.tile or "none"),
+            ("tta", meta.get("tta", "none"), self.tta),
+        )
+        return [f"{name}: was {was}, is now {now}" for name, was, now in pairs if was != now]
+
+    def _model_changes(self, meta: Mapping[str, str], kind: str, views: bool) -> list[str]:
+        """Return how a model differs; the same weights under another name are the same.
+
+        Where the ``views`` differ, a fingerprint does in any case.
+        """
         spec, weights = getattr(self, kind), getattr(self, f"{kind}_weights")
         if weights and weights == meta[f"{kind}_weights"]:
             return []
         if spec != meta[kind]:
             return [f"{kind}: was {meta[kind]}, is now {spec}"]
-        if weights:
+        if weights and not views:
             return [f"{kind}: {spec} has other weights, another dtype or another version now"]
         return []
 

@@ -142,7 +142,7 @@ def label_text(one: Instance, class_names: Sequence[str]) -> str:
         parts.append(f"{one.score:.2f}")
     if one.track_id is not None:
         parts.append(f"#{one.track_id}")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def _draw_chips(
@@ -157,7 +157,7 @@ def _draw_chips(
     taken: list[Area] = []
     for one in sorted(instances, key=lambda one: -(one.score if one.score is not None else 2.0)):
         text = label_text(one, class_names)
-        font = _font(text, sizes.text)
+        font = font_for(text, sizes.text)
         ascent, descent = font.getmetrics()
         width = round(font.getlength(text)) + 2 * sizes.padding
         height = ascent + descent + sizes.padding
@@ -219,7 +219,7 @@ def _luminance(color: Color) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Return a font that has the text's letters, DejaVu if it does or if none has."""
     default = _load(_default_font(), size)
     if _has_letters(default, text):

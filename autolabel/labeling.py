@@ -21,6 +21,7 @@ from autolabel.pipeline import Question, Stages, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
 from autolabel.store import Project
+from autolabel.widening import widened_grounder, widened_segmenter
 
 if TYPE_CHECKING:
     from autolabel.track.values import Tracker
@@ -56,7 +57,7 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
         grounder = stages.grounder.fingerprint()
         segmenter = stages.segmenter.fingerprint() if stages.segmenter else "none"
     return RunIdentity(
-        config.grounder,
+        config.grounders,
         grounder,
         config.segmenter,
         segmenter,
@@ -65,19 +66,23 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
         ontology.segment_fingerprint(),
         groups=ontology.groups_fingerprint(),
         duplicate_iou=ontology.duplicate_iou,
+        tile=config.tile,
+        tta=config.tta,
     )
 
 
 def load_stages(config: RunConfig) -> Stages:
-    """Return the models of a run, loaded.
+    """Return the models of a run, loaded, with what the run adds to them around them.
 
     Raises:
         SpecError: If a model is unknown.
+        UsageError: If two grounders are one and the same.
         WeightsError: If weights can't be had or are not what they should be.
     """
-    grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
+    specs = filter(None, (config.grounder, config.second_grounder))
+    loaded = [registry.load_grounder(spec, config.device, config.dtype) for spec in specs]
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    return Stages(grounder, segmenter)
+    return Stages(widened_grounder(loaded, config), widened_segmenter(segmenter, config))
 
 
 @contextmanager

@@ -238,6 +238,34 @@ def merge(rles: Sequence[RLE], intersect: bool = False) -> RLE:
     return _from_coco(_coco.merge(_to_coco(rles), intersect))
 
 
+def pasted(rle: RLE, left: int, top: int, height: int, width: int) -> RLE:
+    """Return a part's mask as the mask of the whole picture that it was cut from.
+
+    Args:
+        rle: The part's mask.
+        left: Column of the picture where the part begins.
+        top: Row of the picture where the part begins.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Raises:
+        ValueError: If the run lengths are not valid, or the part leaves the picture.
+    """
+    if left < 0 or top < 0 or left + rle.width > width or top + rle.height > height:
+        raise ValueError(
+            f"pasted: a part of {rle.height} x {rle.width} at row {top}, column {left} leaves a "
+            f"picture of {height} x {width}"
+        )
+    if (rle.height, rle.width) == (height, width):
+        return rle
+    # A column of the part is followed by a row of background, so that no run leaves its column.
+    columns = np.zeros((rle.width, rle.height + 1), np.int8)
+    columns[:, :-1] = decode(rle).T
+    steps = np.diff(columns.ravel(), prepend=0).nonzero()[0]
+    place = (steps // (rle.height + 1) + left) * height + steps % (rle.height + 1) + top
+    return from_runs(np.diff(place, prepend=0, append=height * width), height, width)
+
+
 def to_rings(rle: RLE) -> list[Part]:
     """Return the mask's pieces as outlines along pixel edges; none when it is empty.
 

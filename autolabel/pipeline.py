@@ -1,6 +1,6 @@
 """Pictures to labels: composes the stages it is given and knows no adapter by name.
 
-    ground -> to_segment -> segment -> select -> instances
+    ground -> to_segment -> segment -> merge views -> select -> instances
 
 Everything here is a function of its arguments. Reading files, storing results and showing
 progress are the engine's work (``autolabel.engines``).
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from autolabel import masks as rle
+from autolabel.agreement import doubt
+from autolabel.merging import merge_views
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment, with_masks
 from autolabel.stages import Grounder, Segmenter
@@ -74,7 +76,10 @@ def label_images(images: Sequence[Image], question: Question, stages: Stages) ->
     start = time.perf_counter()
     proposals = stages.grounder.ground(images, question.asked, question.floor)
     grounded = time.perf_counter()
-    candidates = _segment(images, proposals, question, stages.segmenter)
+    candidates = [
+        merge_views(found, question.asked, question.ontology, question.floor)
+        for found in _segment(images, proposals, question, stages.segmenter)
+    ]
     segmented = time.perf_counter()
     instances = [instances_of(found, question) for found in candidates]
     share = 1.0 / max(1, len(images))
@@ -95,7 +100,14 @@ def instances_of(candidates: Candidates, question: Question) -> tuple[Instance, 
     aligned = align(candidates.proposals, question.asked, ontology)
     chosen = select(aligned, ontology, candidates.height, candidates.width)
     kept = with_masks(chosen, candidates)
-    return tuple(_instance(candidates, item, ontology) for item in kept)
+    found = (_instance(candidates, item, ontology) for item in kept)
+    if aligned.opinions is None:
+        return tuple(found)
+    opinions = (aligned.opinions[item.candidate] for item in kept)
+    return tuple(
+        replace(one, doubt=doubt(opinion, one.class_id, ontology))
+        for one, opinion in zip(found, opinions, strict=True)
+    )
 
 
 def _segment(

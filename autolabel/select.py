@@ -145,7 +145,13 @@ def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Pro
     if missing:
         raise ValueError(f"prompts that were never asked: {', '.join(missing)}")
     columns = [place[text] for text in ontology.prompts]
-    return Proposals(proposals.boxes, np.ascontiguousarray(proposals.scores[:, columns]))
+    opinions = proposals.opinions
+    return Proposals(
+        proposals.boxes,
+        np.ascontiguousarray(proposals.scores[:, columns]),
+        proposals.windows,
+        None if opinions is None else np.ascontiguousarray(opinions[:, :, columns]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +241,7 @@ class _Found:
         return same
 
 
-def _class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
+def class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
     """Return the best prompt's score of every class, (N, C).
 
     Raises:
@@ -258,7 +264,7 @@ def _candidates(
     proposals: Proposals, ontology: Ontology, height: int, width: int, floor: float
 ) -> _Found:
     """Return the boxes that are no duplicates within their class, best first (steps 1, 2)."""
-    by_class = _class_scores(proposals, ontology)
+    by_class = class_scores(proposals, ontology)
     every = np.arange(len(proposals))
     classes = by_class.argmax(axis=1)
     scores = by_class[every, classes]
@@ -322,7 +328,7 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
     ``duplicate_iou`` and scores more.
     """
     away = np.zeros(len(found.rows), bool)
-    best = _class_scores(proposals, ontology).max(axis=1, initial=0)
+    best = class_scores(proposals, ontology).max(axis=1, initial=0)
     strongest: dict[tuple[int, ...], Scores] = {}  # most classes share the default `not`
     for class_id, negatives in enumerate(ontology.negative_ids):
         mine = np.flatnonzero(found.classes == class_id)

@@ -29,6 +29,8 @@ Scores: TypeAlias = NDArray[np.float32]
 """float32 (N,), in [0, 1]."""
 PromptScores: TypeAlias = NDArray[np.float32]
 """float32 (N, P): the score of each of P prompts for each of N boxes, in [0, 1]."""
+Opinions: TypeAlias = NDArray[np.float32]
+"""float32 (N, 2, P): the scores that each of two grounders gave on its own, 0 for nothing."""
 Mask: TypeAlias = NDArray[np.bool_]
 """bool (H, W)."""
 Masks: TypeAlias = NDArray[np.bool_]
@@ -107,19 +109,36 @@ class Proposals:
     Attributes:
         boxes: float32 (N, 4), clipped to the picture.
         scores: float32 (N, P), P the number of prompts asked, in the order asked.
+        windows: float32 (N, 4), the part of the picture in which each box was found, where
+            several were looked at (tiles); None: the whole picture.
+        opinions: float32 (N, 2, P), where two grounders were asked; else None.
     """
 
     boxes: Boxes
     scores: PromptScores
+    windows: Boxes | None = None
+    opinions: Opinions | None = None
 
     def __post_init__(self) -> None:
         """Check dtypes and shapes."""
+        count = len(self.boxes)
         check_array("Proposals.boxes", self.boxes, np.float32, (None, 4))
-        check_array("Proposals.scores", self.scores, np.float32, (len(self.boxes), None))
+        check_array("Proposals.scores", self.scores, np.float32, (count, None))
+        if self.windows is not None:
+            check_array("Proposals.windows", self.windows, np.float32, (count, 4))
+        if self.opinions is not None:
+            prompts = self.scores.shape[1]
+            check_array("Proposals.opinions", self.opinions, np.float32, (count, 2, prompts))
 
     def __len__(self) -> int:
         """Return the number of boxes."""
         return len(self.boxes)
+
+    def take(self, rows: NDArray[np.intp]) -> Proposals:
+        """Return these rows, in this order."""
+        windows = None if self.windows is None else self.windows[rows]
+        opinions = None if self.opinions is None else self.opinions[rows]
+        return Proposals(self.boxes[rows], self.scores[rows], windows, opinions)
 
     @classmethod
     def empty(cls, prompts: int) -> Proposals:
@@ -217,6 +236,7 @@ class Instance:
         source: "model" or "human".
         status: "pending", "accepted" or "rejected".
         uid: Row id in the store; None before it is stored.
+        doubt: Why a human should look at it: where two grounders disagree, else "".
     """
 
     class_id: int
@@ -233,6 +253,7 @@ class Instance:
     source: str = "model"
     status: str = "pending"
     uid: int | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

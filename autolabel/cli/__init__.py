@@ -22,12 +22,14 @@ from autolabel.cli import (
     import_,
     info,
     models,
+    negatives,
     render,
     report,
     review,
     run,
     scenes,
     suggest,
+    try_,
     verify,
 )
 from autolabel.errors import AutolabelError
@@ -60,6 +62,8 @@ for _command in (
     calibrate.calibrate,
     report.report,
     suggest.suggest,
+    negatives.negatives,
+    try_.try_,
     models.models,
     scenes.scenes,
 ):

@@ -40,6 +40,8 @@ def _as_json(project: Project) -> dict[str, Any]:
         "project": str(project.folder),
         "grounder": meta.get("grounder"),
         "segmenter": meta.get("segmenter"),
+        "tile": meta.get("tile", ""),
+        "tta": meta.get("tta", "none"),
         "floor": float(meta["floor"]) if "floor" in meta else None,
         **found,
         "failures": [{"name": one.name, "reason": one.reason} for one in project.failures()],
@@ -56,6 +58,12 @@ def _lines(project: Project) -> list[str]:
         f"inputs     {inputs}; {stats.empty} without a label",
         f"labels     {stats.labels} ({stats.masks} with a mask), {stats.candidates} candidates",
     ]
+    views = [f"tiles {meta['tile']}"] if meta.get("tile") else []
+    views += [meta["tta"]] if meta.get("tta", "none") != "none" else []
+    if views:
+        lines.insert(2, f"views      {', '.join(views)}")
+    if stats.doubts:
+        lines.append(f"doubt      {stats.doubts} labels that the two grounders disagree on")
     if stats.tracks:
         lines.append(f"tracks     {stats.tracks}")
     width = max([5, *(len(one.name) for one in stats.classes)])

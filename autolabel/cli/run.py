@@ -22,7 +22,11 @@ DEFAULT_OUT = "autolabel-out"
     "--out", default=DEFAULT_OUT, show_default=True, type=click.Path(), help="Project folder."
 )
 @click.option("--models", "preset", help="Preset: base (default), small or tiny.")
-@click.option("--grounder", help="NAME[:HUB-ID-OR-PATH], in place of the preset's.")
+@click.option(
+    "--grounder",
+    multiple=True,
+    help="NAME[:HUB-ID-OR-PATH], in place of the preset's; twice: the consensus of two.",
+)
 @click.option("--segmenter", help="NAME[:HUB-ID-OR-PATH], or none for boxes only.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
@@ -33,6 +37,8 @@ DEFAULT_OUT = "autolabel-out"
     help="Number format of the models.",
 )
 @click.option("--floor", type=float, help="Lowest score a candidate is kept with.  [default: 0.1]")
+@click.option("--tile", help="Look at tiles too, for small objects: SIZE[:OVERLAP] (640:0.25).")
+@click.option("--tta", type=click.Choice(["none", "flip"]), help="flip: mirrored pictures too.")
 @click.option("--batch-size", type=int, help="Pictures through the models together.  [default: 4]")
 @click.option(
     "--keyframe-every", type=int, help="Videos: frames between detections.  [default: 10]"
@@ -65,7 +71,7 @@ def run(inputs: tuple[str, ...], dry_run: bool, quiet: bool, **options: Any) -> 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, so that the library's own defaults hold."""
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value not in (None, ())}
 
 
 def _show_plan(plan: RunPlan, out: str) -> None:
@@ -74,6 +80,10 @@ def _show_plan(plan: RunPlan, out: str) -> None:
     click.echo(f"ontology   {plan.classes} classes, {plan.prompts} prompts")
     click.echo(f"grounder   {plan.grounder}")
     click.echo(f"segmenter  {plan.segmenter}")
+    if plan.tile:
+        click.echo(f"tiles      {plan.tile}, beside the whole picture")
+    if plan.tta != "none":
+        click.echo(f"views      {plan.tta}")
     click.echo(f"inputs     {plan.total}: {plan.done} done before, {plan.total - plan.done} to do")
     for line in plan.changes:
         click.echo(f"changed    {line}")

@@ -18,6 +18,18 @@ def _size(_context: click.Context, _option: click.Parameter, value: str) -> tupl
     return int(match[1]), int(match[2])
 
 
+def _extents(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    """Return (least, greatest) of "MIN-MAX"."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+)-(\d+)", value)
+    if not match or not 6 <= int(match[1]) <= int(match[2]) <= 4096:
+        raise click.BadParameter(f"expected MIN-MAX such as 8-24 (6 to 4096), found {value!r}")
+    return float(match[1]), float(match[2])
+
+
 @click.command(short_help="Generate pictures and clips with exact truth.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
@@ -34,8 +46,16 @@ def _size(_context: click.Context, _option: click.Parameter, value: str) -> tupl
 )
 @click.option("--size", default="256x256", show_default=True, callback=_size, help="WIDTHxHEIGHT.")
 @click.option("--hard", is_flag=True, help="Smaller objects, more of them, more trouble.")
+@click.option("--object-size", callback=_extents, help="Pixels of a picture's objects, MIN-MAX.")
 def scenes(
-    out: Path, count: int, clips: int, frames: int, seed: int, size: tuple[int, int], hard: bool
+    out: Path,
+    count: int,
+    clips: int,
+    frames: int,
+    seed: int,
+    size: tuple[int, int],
+    hard: bool,
+    object_size: tuple[float, float] | None,
 ) -> None:
     """Write generated pictures, clips and OUT/truth.json (COCO) for ontologies/shapes.yaml."""
     from autolabel.tiny.truth import write_dataset
@@ -50,6 +70,7 @@ def scenes(
         height=height,
         width=width,
         hard=hard,
+        sizes=object_size,
     )
     click.echo(
         f"{count} pictures and {clips} clips with truth.json -> {click.format_filename(out)}"

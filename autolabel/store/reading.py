@@ -192,9 +192,9 @@ class Reader:
             CROSS JOIN candidates c ON c.media_id = m.id
             WHERE m.kind = 'image' AND m.status = 'done' ORDER BY m.id, c.frame_index, c.idx"""
         )
-        for media_id, group in groupby(found, key=itemgetter(9)):
+        for media_id, group in groupby(found, key=itemgetter(10)):
             frame = list(group)
-            media = MediaRecord(*frame[0][10:])
+            media = MediaRecord(*frame[0][11:])
             yield media_id, media, rows.read_candidates(media, frame, prompts)
 
     def _known(self, name: str) -> MediaRecord:

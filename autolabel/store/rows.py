@@ -23,16 +23,16 @@ INSERT_MEDIA = f"""INSERT INTO media ({MEDIA}, size_bytes, mtime_ns, seconds, st
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
     seconds = excluded.seconds, state = excluded.state RETURNING id"""
 
-CANDIDATE = "frame_index, idx, x1, y1, x2, y2, scores, counts, mask_score"
-INSERT_CANDIDATE = f"INSERT INTO candidates (media_id, {CANDIDATE}) VALUES (?,?,?,?,?,?,?,?,?,?)"
+CANDIDATE = "frame_index, idx, x1, y1, x2, y2, scores, counts, mask_score, opinions"
+INSERT_CANDIDATE = f"INSERT INTO candidates (media_id, {CANDIDATE}) VALUES (?{',?' * 10})"
 COPY_CANDIDATES = f"""INSERT INTO candidates (media_id, {CANDIDATE})
     SELECT ?, {CANDIDATE} FROM candidates WHERE media_id = ?"""
 
 LABEL = (
     "frame_index, candidate_idx, track_id, class_id, prompt, score, runner_up_class, "
-    "runner_up_score, x1, y1, x2, y2, counts, mask_score, source, status"
+    "runner_up_score, x1, y1, x2, y2, counts, mask_score, source, status, doubt"
 )
-INSERT_LABEL = f"INSERT INTO labels (media_id, {LABEL}) VALUES (?{',?' * 16})"
+INSERT_LABEL = f"INSERT INTO labels (media_id, {LABEL}) VALUES (?{',?' * 17})"
 COPY_LABELS = f"""INSERT INTO labels (media_id, {LABEL}, tags, deleted)
     SELECT ?, {LABEL}, tags, deleted FROM labels WHERE media_id = ? ORDER BY id"""
 
@@ -40,7 +40,7 @@ INSTANCE = """l.frame_index, l.id, l.track_id, l.class_id, l.prompt, l.score,
     l.runner_up_class, l.runner_up_score, l.x1, l.y1, l.x2, l.y2,
     coalesce(l.counts, c.counts),
     CASE WHEN l.counts IS NULL THEN c.mask_score ELSE l.mask_score END,
-    l.source, l.status, c.x1, c.y1, c.x2, c.y2"""
+    l.source, l.status, c.x1, c.y1, c.x2, c.y2, l.doubt"""
 LABEL_CANDIDATE = """LEFT JOIN candidates c ON c.media_id = l.media_id
     AND c.frame_index = l.frame_index AND c.idx = l.candidate_idx"""
 
@@ -95,12 +95,15 @@ def media_row(
 def candidate_rows(media_id: int, frame_index: int, found: Candidates) -> Iterator[Row]:
     """Yield the values of INSERT_CANDIDATE, one row a box."""
     scores = pack_scores(found.proposals.scores)
+    opinions: Sequence[bytes | None] = [None] * len(scores)
+    if found.proposals.opinions is not None:
+        opinions = pack_scores(found.proposals.opinions.reshape(len(scores), -1))
     boxes = found.proposals.boxes.tolist()
     for idx, (box, mask, score) in enumerate(
         zip(boxes, found.masks, found.mask_scores, strict=True)
     ):
         counts = mask.counts if mask is not None else None
-        yield (media_id, frame_index, idx, *box, scores[idx], counts, score)
+        yield (media_id, frame_index, idx, *box, scores[idx], counts, score, opinions[idx])
 
 
 def pack_scores(scores: np.ndarray) -> list[bytes]:
@@ -185,6 +188,7 @@ def _label_row(media_id: int, one: Instance, candidates: Candidates | None, idx:
         mask_score,
         one.source,
         one.status,
+        text(one.doubt),
     )
 
 
@@ -216,6 +220,7 @@ def read_instance(media: MediaRecord, row: Row) -> Instance:
         source=row[14],
         status=row[15],
         uid=row[1],
+        doubt=row[20],
     )
 
 
@@ -241,7 +246,9 @@ def read_candidates(media: MediaRecord, rows: Sequence[Row], prompts: int) -> Ca
     """Return one frame's candidates from its rows of CANDIDATE's columns."""
     boxes = np.array([row[2:6] for row in rows], np.float32).reshape(-1, 4)
     scores = unpack_scores([row[6] for row in rows], prompts)
+    opinions = None
+    if rows and rows[0][9] is not None:
+        opinions = unpack_scores([row[9] for row in rows], 2 * prompts).reshape(-1, 2, prompts)
+    proposals = Proposals(boxes, scores, None, opinions)
     masks = tuple(RLE(media.height, media.width, row[7]) if row[7] else None for row in rows)
-    return Candidates(
-        media.height, media.width, Proposals(boxes, scores), masks, tuple(row[8] for row in rows)
-    )
+    return Candidates(media.height, media.width, proposals, masks, tuple(row[8] for row in rows))

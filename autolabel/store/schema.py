@@ -12,12 +12,14 @@
     candidates  every box above the run's floor: media_id, frame_index, idx (its row in the
                 detector's list), x1 y1 x2 y2 (pixels, exclusive end), scores (6 bytes a
                 prompt that scores above 0: uint16 prompt id, float32 score, little-endian),
-                counts (COCO compressed RLE of height x width, or NULL), mask_score
+                counts (COCO compressed RLE of height x width, or NULL), mask_score, opinions
+                (where two grounders were asked, else NULL: each one's scores, packed as
+                scores are, prompt ids of the second counting on from the first's)
     labels      the boxes that are labels: media_id, frame_index, candidate_idx (or NULL),
                 track_id, class_id, prompt, score, runner_up_class, runner_up_score,
                 x1 y1 x2 y2, counts (NULL: the candidate's; '': no mask), mask_score (goes
                 with counts), source ("model", "human"), status ("pending", "accepted",
-                "rejected")
+                "rejected"), doubt (why a human should look: where two grounders disagree)
     annotations a view for people: every label with its medium's and its class's name
     history     what humans did, one row a label and a kind of change: at (UTC, ISO), label_id,
                 media, frame_index, action ("added", "deleted", "class", "box", "mask",
@@ -113,7 +115,16 @@ def m002_review(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS = (m001_tables, m002_review)
+def m003_opinions(db: sqlite3.Connection) -> None:
+    """Keep what each of two grounders said, and why a label is in doubt."""
+    db.execute("ALTER TABLE candidates ADD COLUMN opinions BLOB")
+    db.execute("ALTER TABLE labels ADD COLUMN doubt TEXT NOT NULL DEFAULT ''")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'annotations'").fetchone()
+    db.execute("DROP VIEW annotations")
+    db.execute(view.replace("l.source, l.status", "l.source, l.status, l.doubt"))
+
+
+MIGRATIONS = (m001_tables, m002_review, m003_opinions)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 

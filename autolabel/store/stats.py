@@ -31,6 +31,7 @@ class Stats:
         labels: Labels.
         masks: Labels that have a mask.
         tracks: Objects followed through videos.
+        doubts: Labels that two grounders disagree on.
         by_status: Labels by status.
         by_source: Labels by source.
         classes: One entry a class, in the ontology's order.
@@ -46,6 +47,7 @@ class Stats:
     labels: int
     masks: int
     tracks: int
+    doubts: int
     by_status: dict[str, int]
     by_source: dict[str, int]
     classes: tuple[ClassStats, ...]
@@ -75,6 +77,7 @@ def read_stats(db: sqlite3.Connection) -> Stats:
             f"SELECT count(*) FROM (SELECT DISTINCT media_id, track_id {live} "
             "AND track_id IS NOT NULL)",
         ),
+        doubts=_number(db, f"SELECT count(*) {live} AND doubt <> ''"),
         by_status=_counts(db, "SELECT status, count(*) FROM labels GROUP BY 1 ORDER BY 1"),
         by_source=_counts(db, f"SELECT source, count(*) {live} GROUP BY 1 ORDER BY 1"),
         classes=_classes(db),

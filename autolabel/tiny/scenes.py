@@ -75,7 +75,14 @@ class Scene:
     distractors: tuple[SceneObject, ...] = ()
 
 
-def make_scene(seed: int, *, height: int = 256, width: int = 256, hard: bool = False) -> Scene:
+def make_scene(
+    seed: int,
+    *,
+    height: int = 256,
+    width: int = 256,
+    hard: bool = False,
+    sizes: tuple[float, float] | None = None,
+) -> Scene:
     """Makes one picture with its truth.
 
     Args:
@@ -84,11 +91,12 @@ def make_scene(seed: int, *, height: int = 256, width: int = 256, hard: bool = F
         width: in pixels.
         hard: objects from 6 % of the side instead of 12 %, more of them, closer together, more
             distractors, and rougher light.
+        sizes: least and greatest extent of an object in pixels, in place of a share of the side.
     """
     rng = np.random.default_rng((seed, 1 if hard else 0))
     light = light_of(rng, hard)
     canvas = background(rng, height, width)
-    poses, genuine = _composition(rng, height, width, hard)
+    poses, genuine = _composition(rng, height, width, hard, sizes)
     sprites = [sprite_of(pose, light, height, width) for pose in poses]
     masks, kept = _visible(sprites, height, width, _LEAST_SHARE_PICTURE)
     objects: list[SceneObject] = []
@@ -130,11 +138,17 @@ def _visible(
 
 
 def _composition(
-    rng: np.random.Generator, height: int, width: int, hard: bool
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    hard: bool,
+    sizes: tuple[float, float] | None,
 ) -> tuple[list[Pose], int]:
     """Draws where things are; gives the poses, those of the ontology first, and how many."""
     side = min(height, width)
     low, high = (0.06, 0.2) if hard else (0.12, 0.34)
+    if sizes is not None:
+        low, high = sizes[0] / side, sizes[1] / side
     genuine = int(rng.integers(5, 13)) if hard else int(rng.integers(2, 8))
     others = int(rng.integers(1, 5)) if hard else int(rng.integers(0, 3))
     looks = _looks(rng, genuine) + [_near_miss(rng) for _ in range(others)]

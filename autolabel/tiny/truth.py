@@ -86,6 +86,7 @@ def write_dataset(
     height: int,
     width: int,
     hard: bool,
+    sizes: tuple[float, float] | None = None,
 ) -> None:
     """Writes `count` pictures and `clips` clips of `frames` frames with their truth.
 
@@ -101,6 +102,7 @@ def write_dataset(
         height: of every picture and frame, in pixels.
         width: likewise.
         hard: smaller objects, more of them, more trouble.
+        sizes: least and greatest extent of an object of a picture in pixels; clips keep theirs.
 
     Raises:
         FileExistsError: `out` exists and is not an empty folder.
@@ -117,7 +119,7 @@ def write_dataset(
         if count:
             (partial / "images").mkdir()
         for number in range(count):
-            scene = make_scene(seed + number, height=height, width=width, hard=hard)
+            scene = make_scene(seed + number, height=height, width=width, hard=hard, sizes=sizes)
             name = f"images/scene_{seed + number:06d}.png"
             Image.fromarray(scene.image).save(partial / name, compress_level=4)
             truth.add(scene, name)
