@@ -57,6 +57,7 @@ class VideoConfig:
         stride: Label every stride-th frame.
         start: First frame (int) or second (float); None: the beginning.
         end: Where to stop, exclusive; None: the end.
+        tracker: Model spec of what follows objects; "" for the segmenter's own.
     """
 
     keyframe_every: int = 10
@@ -64,6 +65,7 @@ class VideoConfig:
     stride: int = 1
     start: int | float | None = None
     end: int | float | None = None
+    tracker: str = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense."""
@@ -77,7 +79,10 @@ class VideoConfig:
 
     def text(self) -> str:
         """Return it as the store keeps it: JSON."""
-        return json.dumps(asdict(self))
+        stated = asdict(self)
+        if not self.tracker:
+            del stated["tracker"]  # as projects were written that know of none
+        return json.dumps(stated)
 
     def takes(self, index: int) -> bool:
         """Return whether a run labels this frame; limits in seconds are taken as open."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from autolabel import registry
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
 from autolabel.engines.local import Work, run_images
-from autolabel.errors import ProjectChanged
+from autolabel.errors import ProjectChanged, UsageError
 from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, Stages, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
+from autolabel.stages import Segmenter, TakesExamples
 from autolabel.store import Project
 
 if TYPE_CHECKING:
@@ -65,14 +66,26 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
     )
 
 
-def load_stages(config: RunConfig) -> Stages:
-    """Return the models of a run, loaded.
+def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
+    """Return the models of a run, loaded, and shown the examples of the ontology.
+
+    A model that is both grounder and segmenter, named as both, is loaded once.
 
     Raises:
+        UsageError: If the ontology has examples and the grounder doesn't take any.
         SpecError: If a model is unknown.
         WeightsError: If weights can't be had or are not what they should be.
     """
     grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
+    if ontology is not None and ontology.examples:
+        if not isinstance(grounder, TakesExamples):
+            raise UsageError(
+                f"the ontology has examples, and --grounder {config.grounder} takes texts only. "
+                "Use one that takes examples (autolabel models tells), or remove `examples:`"
+            )
+        grounder.learn({name: one.pixels() for name, one in ontology.examples.items()})
+    if config.segmenter == config.grounder and isinstance(grounder, Segmenter):
+        return Stages(grounder, grounder)
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
     return Stages(grounder, segmenter)
 
@@ -154,7 +167,9 @@ class Labeling:
             raise ProjectChanged(
                 _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
             )
-        self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
+        self._tracker = registry.load_tracker(
+            self._video.tracker or config.segmenter, config.device, config.dtype
+        )
 
     def _check(self, plan: Plan, redo: bool) -> Stages | None:
         """Return the models if they are needed; refuse what doesn't fit the project.
@@ -168,7 +183,7 @@ class Labeling:
         changes = identity(self._config, self._ontology, None).changes(meta)
         if plan.done == plan.total and not changes:
             return None
-        stages = load_stages(self._config)
+        stages = load_stages(self._config, self._ontology)
         changes = identity(self._config, self._ontology, stages).changes(meta)
         if changes:
             raise ProjectChanged(_refusal(self._project, changes))

@@ -17,7 +17,7 @@ import numpy as np
 from autolabel import masks as rle
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment
-from autolabel.stages import Grounder, Segmenter
+from autolabel.stages import Grounder, Segmenter, TextSegmenter
 from autolabel.types import (
     RLE,
     Boxes,
@@ -41,7 +41,10 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The models of a run. ``segmenter`` is None for boxes only."""
+    """The models of a run.
+
+    ``segmenter`` is None for boxes only; one object may be both (``TextSegmenter``).
+    """
 
     grounder: Grounder
     segmenter: Segmenter | None
@@ -72,9 +75,18 @@ def label_images(images: Sequence[Image], question: Question, stages: Stages) ->
         stages: The models.
     """
     start = time.perf_counter()
-    proposals = stages.grounder.ground(images, question.asked, question.floor)
-    grounded = time.perf_counter()
-    candidates = _segment(images, proposals, question, stages.segmenter)
+    grounder = stages.grounder
+    if isinstance(grounder, TextSegmenter) and stages.segmenter is grounder:
+        both = grounder.ground_masks(images, question.asked, question.floor)
+        grounded = time.perf_counter()
+        candidates = [
+            _with_masks(*image.shape[:2], found, np.arange(len(found)), masks)
+            for image, (found, masks) in zip(images, both, strict=True)
+        ]
+    else:
+        proposals = grounder.ground(images, question.asked, question.floor)
+        grounded = time.perf_counter()
+        candidates = _segment(images, proposals, question, stages.segmenter)
     segmented = time.perf_counter()
     instances = [instances_of(found, question) for found in candidates]
     share = 1.0 / max(1, len(images))

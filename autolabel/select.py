@@ -52,12 +52,14 @@ def select(proposals: Proposals, ontology: Ontology, height: int, width: int) ->
     Raises:
         ValueError: If there isn't one column a prompt.
     """
+    given, proposals = proposals, _ranked(proposals)
     found = _candidates(proposals, ontology, height, width, 0.0)
     keep = _within_limits(found, ontology, height * width)
     keep &= ~_explained_away(found, proposals, ontology)
     found = found.take(keep)
     found = found.take(~_groups(found))
-    return _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+    labels = _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+    return [_without_score(one) if given.unscored(one.candidate) else one for one in labels]
 
 
 def to_segment(
@@ -83,7 +85,7 @@ def to_segment(
     Raises:
         ValueError: If there isn't one column a prompt.
     """
-    return np.sort(_candidates(proposals, ontology, height, width, floor).rows)
+    return np.sort(_candidates(_ranked(proposals), ontology, height, width, floor).rows)
 
 
 def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Proposals:
@@ -226,6 +228,18 @@ class _Found:
         return same
 
 
+def _ranked(proposals: Proposals) -> Proposals:
+    """Return proposals in which a prompt that found a box without a score ranks highest."""
+    if not np.isnan(proposals.scores).any():
+        return proposals
+    return Proposals(proposals.boxes, np.nan_to_num(proposals.scores, nan=1.0))
+
+
+def _without_score(one: Selected) -> Selected:
+    """Return the label of a box that has no score, as it says nothing about a runner-up's."""
+    return replace(one, score=None, runner_up_score=0.0)
+
+
 def _class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
     """Return the best prompt's score of every class, (N, C).
 
@@ -239,7 +253,7 @@ def _class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float3
             f"found {proposals.scores.shape[1]}"
         )
     # The classes' own prompts come first in `Ontology.prompts`, class after class.
-    counts = [len(spec.prompts) for spec in ontology.classes]
+    counts = [len(spec.asked) for spec in ontology.classes]
     starts = np.cumsum([0, *counts[:-1]])
     own = proposals.scores[:, : sum(counts)]
     return np.asarray(np.maximum.reduceat(own, starts, axis=1), np.float32)
@@ -368,11 +382,11 @@ def _labels(
     found: _Found, stays: _Bools, proposals: Proposals, ontology: Ontology
 ) -> list[Selected]:
     """Return the survivors as labels, best first."""
-    ends = np.cumsum([len(spec.prompts) for spec in ontology.classes])
+    ends = np.cumsum([len(spec.asked) for spec in ontology.classes])
     labels = []
     for i in np.flatnonzero(stays):
         row, class_id = int(found.rows[i]), int(found.classes[i])
-        start = int(ends[class_id]) - len(ontology.classes[class_id].prompts)
+        start = int(ends[class_id]) - len(ontology.classes[class_id].asked)
         prompt_id = start + int(proposals.scores[row, start : ends[class_id]].argmax())
         second_score = float(found.second_scores[i])
         has_second = second_score > 0

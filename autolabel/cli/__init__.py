@@ -14,7 +14,18 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
+from autolabel.cli import (
+    check_plugin,
+    evaluate,
+    export,
+    import_,
+    info,
+    models,
+    render,
+    run,
+    scenes,
+    verify,
+)
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -41,6 +52,7 @@ for _command in (
     render.render,
     evaluate.evaluate,
     models.models,
+    check_plugin.check_plugin,
     scenes.scenes,
 ):
     cli.add_command(_command)

@@ -24,6 +24,7 @@ DEFAULT_OUT = "autolabel-out"
 @click.option("--models", "preset", help="Preset: base (default), small or tiny.")
 @click.option("--grounder", help="NAME[:HUB-ID-OR-PATH], in place of the preset's.")
 @click.option("--segmenter", help="NAME[:HUB-ID-OR-PATH], or none for boxes only.")
+@click.option("--tracker", help="Videos: NAME[:HUB-ID-OR-PATH], in place of the segmenter's own.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--dtype",

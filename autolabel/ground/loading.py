@@ -40,24 +40,32 @@ def model_files(folder: Path, families: Sequence[str]) -> list[Path]:
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
         raise WeightsError(f"{folder}: no *.safetensors or *.bin file with weights")
-    return weights + sorted([*folder.glob("*.json"), *folder.glob("vocab.txt")])
+    return weights + sorted([*folder.glob("*.json"), *folder.glob("*.txt")])
 
 
-def load_detector(folder: Path, files: Sequence[Path], device: str) -> tuple[Any, Any]:
+def load_detector(
+    folder: Path,
+    files: Sequence[Path],
+    device: str,
+    model_class: Any = AutoModelForZeroShotObjectDetection,
+    processor_class: Any = AutoProcessor,
+) -> tuple[Any, Any]:
     """Return the processor and the fp32 model, ready for inference, on ``device``.
 
     Args:
         folder: What to load; nothing is looked up anywhere else.
         files: What ``model_files`` returned.
         device: "cpu" or "cuda:N".
+        model_class: What reads the model.
+        processor_class: What reads the processor.
 
     Raises:
         WeightsError: If a file is damaged, tensors are missing, or a weight is not finite.
     """
     transformers_logging.disable_progress_bar()  # a bar of its own would tear the run's bar
     try:
-        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
+        processor: Any = processor_class.from_pretrained(folder, local_files_only=True)
+        model, report = model_class.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=files[0].suffix == ".safetensors",

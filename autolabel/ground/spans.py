@@ -188,7 +188,7 @@ def joined(
     return np.concatenate([boxes for boxes, _ in answers]), np.concatenate(matrices)
 
 
-def corners(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def corners(boxes: NDArray[np.float32], height: float, width: float) -> NDArray[np.float32]:
     """Return x1, y1, x2, y2 in pixels for normalised centres and sides."""
     centres, halves = boxes[:, :2], boxes[:, 2:] / 2
     scale = np.array([width, height, width, height], np.float32)
@@ -225,14 +225,14 @@ def to_proposals(
 
     Args:
         boxes: float32 (N, 4), x1, y1, x2, y2 in pixels of the picture.
-        scores: float32 (N, P).
+        scores: float32 (N, P); NaN where a box was found without a score.
         floor: Least best score of a box.
         height: Rows of the picture.
         width: Columns of the picture.
     """
     edges = np.array([width, height, width, height], np.float32)
     clipped = np.clip(boxes.astype(np.float32), 0, edges)
-    best = scores.max(axis=1, initial=0.0)
+    best = np.nan_to_num(scores, nan=1.0).max(axis=1, initial=0.0)
     sides = clipped[:, 2:] - clipped[:, :2]
     rows = np.flatnonzero((best >= floor) & (sides >= 1).all(axis=1))
     x1, y1, x2, y2 = clipped[rows].T
