@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from transformers import Florence2ForConditionalGeneration
 
 from autolabel.device import autocast
-from autolabel.ground.loading import load_detector, model_files
 from autolabel.ground.seen import first_answer
 from autolabel.ground.spans import to_proposals
-from autolabel.ground.squares import fingerprint_of, pixels_of, token_ids, unknown_words
+from autolabel.ground.squares import pixels_of, token_ids, unknown_words
+from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 BINS = 1000
@@ -55,7 +55,7 @@ class Florence2:
         """
         self._device, self._dtype = device, dtype
         self._files = model_files(folder, ("florence2",))
-        self._processor, self._model = load_detector(
+        self._processor, self._model = load_pretrained(
             folder, self._files, device, Florence2ForConditionalGeneration
         )
         text = self._model.config.text_config

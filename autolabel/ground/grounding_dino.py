@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from autolabel.device import autocast
 from autolabel.errors import WeightsError
-from autolabel.ground.loading import load_detector, model_files
 from autolabel.ground.seen import seen_once
 from autolabel.ground.spans import (
     Chunk,
@@ -29,6 +28,7 @@ from autolabel.ground.spans import (
     to_proposals,
     with_room,
 )
+from autolabel.pretrained import load_pretrained, model_files
 from autolabel.types import Image, Proposals
 from autolabel.weights import sha256_of
 
@@ -65,7 +65,7 @@ class GroundingDino:
         """
         self._folder, self._device, self._dtype = folder, device, dtype
         self._files = model_files(folder, FAMILY)
-        self._processor, self._model = load_detector(folder, self._files, device)
+        self._processor, self._model = load_pretrained(folder, self._files, device)
         config = self._model.config
         limit = min(config.max_text_len, config.text_config.max_position_embeddings)
         self._reader = Reader(self._processor.tokenizer, limit)

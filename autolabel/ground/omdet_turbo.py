@@ -15,17 +15,16 @@ import numpy as np
 import torch
 
 from autolabel.device import autocast
-from autolabel.ground.loading import load_detector, model_files
 from autolabel.ground.spans import corners, normalise, to_proposals
 from autolabel.ground.squares import (
     batches,
     check_finite,
-    fingerprint_of,
     padded,
     pixels_of,
     token_ids,
     unknown_words,
 )
+from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 
@@ -50,7 +49,7 @@ class OmDetTurbo:
         """
         self._folder, self._device, self._dtype = folder, device, dtype
         self._files = model_files(folder, ("omdet-turbo",))
-        self._processor, self._model = load_detector(folder, self._files, device)
+        self._processor, self._model = load_pretrained(folder, self._files, device)
         self._limit = int(self._model.config.text_config.max_position_embeddings)
 
     def fingerprint(self) -> str:

@@ -16,18 +16,17 @@ from torchvision.ops import box_iou
 
 from autolabel.device import autocast
 from autolabel.errors import UsageError
-from autolabel.ground.loading import load_detector, model_files
 from autolabel.ground.spans import corners, to_proposals
 from autolabel.ground.squares import (
     batches,
     check_finite,
     extent,
-    fingerprint_of,
     padded,
     pixels_of,
     shrunk,
     token_ids,
 )
+from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 MARGIN = 2
@@ -59,7 +58,7 @@ class Owlv2:
         """
         self._folder, self._device, self._dtype = folder, device, dtype
         self._files = model_files(folder, ("owlv2",))
-        self._processor, self._model = load_detector(folder, self._files, device)
+        self._processor, self._model = load_pretrained(folder, self._files, device)
         self._limit = int(self._model.config.text_config.max_position_embeddings)
         self._examples: dict[str, torch.Tensor] = {}
 

@@ -218,9 +218,21 @@ def to_proposals(
     height: int,
     width: int,
 ) -> Proposals:
+    """Return the boxes that ``chosen_rows`` chooses, with their scores."""
+    placed, rows = chosen_rows(boxes, scores, floor, height, width)
+    return Proposals(placed, np.ascontiguousarray(scores[rows], dtype=np.float32))
+
+
+def chosen_rows(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    floor: float,
+    height: int,
+    width: int,
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the boxes that reach the floor, clipped, best first, at most ``MAX_BOXES``.
 
-    Boxes less than one pixel wide or high are left out. Equal scores are put in the order
+    With them the rows that they had. Boxes less than one pixel wide or high are left out. Equal scores are put in the order
     of their coordinates, so the result doesn't depend on the order given.
 
     Args:
@@ -237,6 +249,4 @@ def to_proposals(
     rows = np.flatnonzero((best >= floor) & (sides >= 1).all(axis=1))
     x1, y1, x2, y2 = clipped[rows].T
     rows = rows[np.lexsort((y2, x2, y1, x1, -best[rows]))][:MAX_BOXES]
-    return Proposals(
-        np.ascontiguousarray(clipped[rows]), np.ascontiguousarray(scores[rows], dtype=np.float32)
-    )
+    return np.ascontiguousarray(clipped[rows]), rows

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from autolabel.errors import UsageError, WeightsError
 from autolabel.types import Image
-from autolabel.weights import sha256_of
 
 AT_ONCE = 8
 """Pictures in one batch on a GPU. On a CPU, which gains nothing from batches, each goes alone:
@@ -103,11 +102,6 @@ def unknown_words(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
         for prompt in prompts
         if unknown in tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ]
-
-
-def fingerprint_of(name: str, dtype: str, files: Sequence[Path]) -> str:
-    """Return the SHA-256 of weights, settings and vocabulary, and the number format."""
-    return f"{name} {dtype} {' '.join(f'{path.name}:{sha256_of(path)}' for path in files)}"
 
 
 def check_finite(folder: Path, dtype: str, *tensors: torch.Tensor) -> None:

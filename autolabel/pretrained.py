@@ -1,4 +1,4 @@
-"""A detector and its processor from a folder in transformers' format, checked before use."""
+"""A model and its processor from a folder in transformers' format, checked before use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from autolabel.errors import WeightsError
+from autolabel.weights import sha256_of
 
 LOG = logging.getLogger(__name__)
 FEW = 0.01
@@ -43,7 +44,7 @@ def model_files(folder: Path, families: Sequence[str]) -> list[Path]:
     return weights + sorted([*folder.glob("*.json"), *folder.glob("*.txt")])
 
 
-def load_detector(
+def load_pretrained(
     folder: Path,
     files: Sequence[Path],
     device: str,
@@ -90,3 +91,8 @@ def _check_complete(folder: Path, missing: Sequence[str], tensors: int) -> None:
     if len(missing) > FEW * tensors:
         raise WeightsError(text)
     LOG.warning("%s; they hold random numbers", text)
+
+
+def fingerprint_of(name: str, dtype: str, files: Sequence[Path]) -> str:
+    """Return the SHA-256 of weights, settings and vocabulary, and the number format."""
+    return f"{name} {dtype} {' '.join(f'{path.name}:{sha256_of(path)}' for path in files)}"
