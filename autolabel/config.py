@@ -25,6 +25,7 @@ class RunConfig:
         floor: Candidates whose best prompt scores less are not kept.
         batch_size: Pictures that go through the models together.
         readers: Threads that read and decode ahead of the models.
+        max_requests: Most pictures that are sent to a model behind an API.
     """
 
     grounder: str
@@ -34,13 +35,14 @@ class RunConfig:
     floor: float = DEFAULT_FLOOR
     batch_size: int = 4
     readers: int = 2
+    max_requests: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
-        for name in ("batch_size", "readers"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "readers", "max_requests"):
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
                 raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
 
 

@@ -19,7 +19,7 @@ from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, Stages, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
-from autolabel.stages import Segmenter, TakesExamples
+from autolabel.stages import Paid, Segmenter, TakesExamples
 from autolabel.store import Project
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
         WeightsError: If weights can't be had or are not what they should be.
     """
     grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
+    if config.max_requests is not None:
+        if not isinstance(grounder, Paid):
+            raise UsageError(f"--max-requests: --grounder {config.grounder} sends none")
+        grounder.allow(config.max_requests)
     if ontology is not None and ontology.examples:
         if not isinstance(grounder, TakesExamples):
             raise UsageError(
@@ -136,6 +140,8 @@ class Labeling:
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
         finished = stages is None or self._label(plan, stages)
+        if stages is not None and isinstance(stages.grounder, Paid):
+            self._progress.note(f"{stages.grounder.requests} requests were sent to the API")
         self._progress.finish()
         return self._report(plan, reselected, not finished)
 
@@ -144,7 +150,9 @@ class Labeling:
         work = Work(
             self._project, self._question(), stages, self._config, self._progress, self._stop
         )
-        if not run_images(work, plan.pictures(self._config.batch_size)):
+        # A paid answer is committed before the next picture is sent.
+        size = 1 if isinstance(stages.grounder, Paid) else self._config.batch_size
+        if not run_images(work, plan.pictures(size)):
             return False
         if self._tracker is None:
             return True

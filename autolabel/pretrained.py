@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def load_pretrained(
     device: str,
     model_class: Any = AutoModelForZeroShotObjectDetection,
     processor_class: Any = AutoProcessor,
+    renamed: Mapping[str, str] | None = None,
 ) -> tuple[Any, Any]:
     """Return the processor and the fp32 model, ready for inference, on ``device``.
 
@@ -59,6 +60,7 @@ def load_pretrained(
         device: "cpu" or "cuda:N".
         model_class: What reads the model.
         processor_class: What reads the processor.
+        renamed: Patterns of tensors' names in the file, and what the model calls them.
 
     Raises:
         WeightsError: If a file is damaged, tensors are missing, or a weight is not finite.
@@ -72,6 +74,7 @@ def load_pretrained(
             use_safetensors=files[0].suffix == ".safetensors",
             output_loading_info=True,
             dtype=torch.float32,
+            **({"key_mapping": dict(renamed)} if renamed else {}),
         )
     except Exception as error:  # transformers raises anything from OSError to its backends' own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -82,3 +82,17 @@ class TakesExamples(Protocol):
                 picture by content, so a fingerprint needs nothing of it.
         """
         ...
+
+
+@runtime_checkable
+class Paid(Protocol):
+    """A Grounder behind an API: every picture is sent away, and counted."""
+
+    @property
+    def requests(self) -> int:
+        """How many were sent."""
+        ...
+
+    def allow(self, most: int) -> None:
+        """Send no more than so many; then ground() raises ServiceError."""
+        ...

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Sam3ImageProcessor, Sam3Model, Sam3Processor, Sam3TrackerModel
+from transformers import (
+    Sam3ImageProcessor,
+    Sam3Model,
+    Sam3Processor,
+    Sam3TrackerModel,
+)
 
 from autolabel.box_prompts import BoxPrompted, full_size, pixels_of
 from autolabel.device import autocast
@@ -23,6 +28,14 @@ from autolabel.ground.squares import check_finite, padded, token_ids
 from autolabel.masks import encode_many
 from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import RLE, Boxes, Image, Proposals, Segments
+
+TRACKER_NAMES = {
+    r"detector_model\.vision_encoder\.backbone\.": "vision_encoder.backbone.",
+    r"tracker_neck\.": "vision_encoder.neck.",
+    r"tracker_model\.(.+)": r"\1",
+}
+"""What the part that reads boxes calls the tensors of the whole: transformers 5.23 knows this
+for the video model, and doesn't find it for the one that reads pictures."""
 
 
 class Sam3:
@@ -80,7 +93,12 @@ class Sam3:
         """Return one Segments a picture, from boxes that anything found."""
         if self._boxes is None:
             prepare, model = load_pretrained(
-                self._folder, self._files, self._device, Sam3TrackerModel, Sam3ImageProcessor
+                self._folder,
+                self._files,
+                self._device,
+                Sam3TrackerModel,
+                Sam3ImageProcessor,
+                TRACKER_NAMES,
             )
             self._boxes = BoxPrompted(model, prepare, self._device, self._dtype)
         return self._boxes.segment(images, boxes)

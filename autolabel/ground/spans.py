@@ -232,8 +232,9 @@ def chosen_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the boxes that reach the floor, clipped, best first, at most ``MAX_BOXES``.
 
-    With them the rows that they had. Boxes less than one pixel wide or high are left out. Equal scores are put in the order
-    of their coordinates, so the result doesn't depend on the order given.
+    With them the rows that they had. Boxes less than one pixel wide or high are left out.
+    Equal scores are put in the order of their coordinates, so the result doesn't depend on
+    the order given.
 
     Args:
         boxes: float32 (N, 4), x1, y1, x2, y2 in pixels of the picture.

@@ -208,24 +208,24 @@ def _sam_parts(side: int, patch: int) -> dict[str, Any]:
     """Return the parts that SAM-like trackers share, small."""
     return {
         "prompt_encoder_config": {
-            "hidden_size": 32,
+            "hidden_size": 128,
             "image_size": side,
             "patch_size": patch,
             "mask_input_channels": 4,
         },
         "mask_decoder_config": {
-            "hidden_size": 32,
+            "hidden_size": 128,
             "mlp_dim": 32,
             "num_attention_heads": 2,
             "iou_head_hidden_dim": 32,
         },
         "image_size": side,
-        "memory_attention_hidden_size": 32,
+        "memory_attention_hidden_size": 128,
         "memory_attention_num_layers": 1,
-        "memory_encoder_hidden_size": 32,
-        "memory_encoder_output_channels": 16,
-        "mask_downsampler_embed_dim": 32,
-        "memory_fuser_embed_dim": 32,
+        "memory_encoder_hidden_size": 128,
+        "memory_encoder_output_channels": 64,
+        "mask_downsampler_embed_dim": 128,
+        "memory_fuser_embed_dim": 128,
         "memory_fuser_intermediate_dim": 32,
     }
 
@@ -249,7 +249,7 @@ def edgetam(folder: Path, side: int = 128) -> Path:
         backbone_config=backbone,
         backbone_channel_list=[384, 192, 96, 48],
         backbone_feature_sizes=[[side // 4] * 2, [side // 8] * 2, [side // 16] * 2],
-        fpn_hidden_size=32,
+        fpn_hidden_size=128,
     )
     config = EdgeTamVideoConfig(
         vision_config=vision,
@@ -259,9 +259,9 @@ def edgetam(folder: Path, side: int = 128) -> Path:
         memory_attention_rope_k_sizes=[4, 4],
         perceiver_resampler_num_latents=16,
         perceiver_resampler_num_latents_2d=16,
-        perceiver_resampler_hidden_size=16,
+        perceiver_resampler_hidden_size=64,
         perceiver_resampler_mlp_intermediate_size=32,
-        perceiver_resampler_attention_head_dim=16,
+        perceiver_resampler_attention_head_dim=64,
         perceiver_resampler_num_layers=1,
     )
     EdgeTamVideoModel(config).eval().save_pretrained(folder)
@@ -299,11 +299,11 @@ def sam3(folder: Path, side: int = 112) -> Path:
     )
     vision = Sam3VisionConfig(
         backbone_config=backbone,
-        fpn_hidden_size=32,
+        fpn_hidden_size=128,
         backbone_feature_sizes=[[grid * 4] * 2, [grid * 2] * 2, [grid] * 2],
     )
     small = {
-        "hidden_size": 32,
+        "hidden_size": 128,
         "num_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 32,
@@ -315,7 +315,7 @@ def sam3(folder: Path, side: int = 112) -> Path:
         geometry_encoder_config={**small, "roi_size": 3},
         detr_encoder_config=small,
         detr_decoder_config={**small, "num_queries": 12},
-        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+        mask_decoder_config={"hidden_size": 128, "num_attention_heads": 2},
     )
     tracker = Sam3TrackerVideoConfig(
         vision_config=vision,
