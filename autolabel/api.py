@@ -296,8 +296,9 @@ def check_plugin(
         raise SpecError(f"{name}: no adapter has this name; --kind says what it is")
     if kind == "format":
         return kind, conformance.check(kind, formats.writer_class(name))
-    adapter = registry.load(name, cast("registry.Kind", kind), device)
-    known = registry.card_of(registry.parse_spec(name, cast("registry.Kind", kind)).name, kind)
+    of = cast("registry.Kind", kind)
+    adapter = registry.load(name, of, device)
+    known = registry.card_of(registry.parse_spec(name, of).name, of)
     scored = not known.supports or "scores" in known.supports
     asked = tuple(prompts) or conformance.PROMPTS
     return kind, conformance.check(kind, adapter, asked, scores=scored)

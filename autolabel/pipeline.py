@@ -76,11 +76,11 @@ def label_images(images: Sequence[Image], question: Question, stages: Stages) ->
     """
     start = time.perf_counter()
     grounder = stages.grounder
-    if isinstance(grounder, TextSegmenter) and stages.segmenter is grounder:
+    if isinstance(grounder, TextSegmenter) and id(stages.segmenter) == id(grounder):
         both = grounder.ground_masks(images, question.asked, question.floor)
         grounded = time.perf_counter()
         candidates = [
-            _with_masks(*image.shape[:2], found, np.arange(len(found)), masks)
+            _with_masks(image.shape[0], image.shape[1], found, np.arange(len(found)), masks)
             for image, (found, masks) in zip(images, both, strict=True)
         ]
     else:

@@ -158,7 +158,7 @@ def ask(
 ) -> list[Proposals]:
     """Return what the adapter finds, its shapes and types checked."""
     asked = case.prompts if prompts is None else prompts
-    found = case.adapter.ground(images, asked, floor)
+    found: list[Proposals] = case.adapter.ground(images, asked, floor)
     expect(
         isinstance(found, list) and len(found) == len(images),
         f"ground() of {len(images)} pictures returned {type(found).__name__}"

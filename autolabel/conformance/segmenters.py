@@ -51,7 +51,7 @@ def repeats_itself(case: Case) -> None:
     image = picture(140, 180, 5)
     boxes = boxes_in(image)
     (first,) = cut(case, [image], [boxes])
-    cut(case, [picture(60, 60, 6)], [boxes[:1] / 4])
+    cut(case, [picture(60, 60, 6)], [(boxes[:1] / 4).astype(np.float32)])
     (again,) = cut(case, [image], [boxes])
     expect(again.masks == first.masks, "the same call gave other masks")
     same("scores", again.scores, first.scores, 0.0)
@@ -101,7 +101,7 @@ def boxes_in(image: Image) -> Boxes:
 
 def cut(case: Case, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
     """Return what the adapter makes, its shapes, types and ranges checked."""
-    found = case.adapter.segment(images, boxes)
+    found: list[Segments] = case.adapter.segment(images, boxes)
     expect(
         isinstance(found, list) and len(found) == len(images),
         f"segment() of {len(images)} pictures returned {type(found).__name__}, expected a list "

@@ -116,7 +116,10 @@ class OmDetTurbo:
 
     @torch.inference_mode()
     def _forward(
-        self, images: Sequence[Image], texts: Sequence[str], asked: Sequence[tuple]
+        self,
+        images: Sequence[Image],
+        texts: Sequence[str],
+        asked: Sequence[tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]],
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return, per picture, all tasks' cxcywh boxes (Q, 4) and scores (Q, texts)."""
         count = len(images)

@@ -118,7 +118,8 @@ class Owlv2:
         with autocast(self._device, self._dtype):
             out = self._model.owlv2.get_text_features(ids, mask)
         query: torch.Tensor = out.pooler_output[0].float()
-        return query / query.norm()
+        unit: torch.Tensor = query / query.norm()
+        return unit
 
     @torch.inference_mode()
     def _look(self, images: Sequence[Image]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,7 +36,7 @@ def pixels_of(prepare: Any, images: Sequence[Image], device: str) -> torch.Tenso
 
 def shrunk(image: Image, longest: int) -> Image:
     """Return the picture with its longer side at most ``longest``, and no side under 1."""
-    size = shrunk_size(*image.shape[:2], longest)
+    size = shrunk_size(image.shape[0], image.shape[1], longest)
     if size == image.shape[:2]:
         return image
     planes = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
