@@ -13,16 +13,16 @@ Example::
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
-from autolabel.errors import UsageError
+from autolabel.errors import SpecError, UsageError
 from autolabel.labeling import Labeling, RunReport, identity, load_stages, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
@@ -32,6 +32,7 @@ from autolabel.store import Project
 
 if TYPE_CHECKING:
     from autolabel.calibrating import CalibrationReport
+    from autolabel.conformance import Finding
     from autolabel.formats import ExportReport, VerifyReport
     from autolabel.negatives import NegativeReport
     from autolabel.prompt_lab import LabReport
@@ -41,6 +42,7 @@ __all__ = [
     "RunPlan",
     "RunReport",
     "calibrate",
+    "check_plugin",
     "export",
     "make_config",
     "measure",
@@ -431,6 +433,36 @@ def verify(
         return formats.verify(Path(folder), reader=reader)
     with Project.open(Path(project), readonly=True) as opened:
         return formats.verify(Path(folder), opened, reader)
+
+
+def check_plugin(
+    name: str, *, kind: str | None = None, prompts: Sequence[str] = (), device: str = "auto"
+) -> tuple[str, Iterator[Finding]]:
+    """Return what kind of adapter this is, and what each check of its promises finds.
+
+    Args:
+        name: ``NAME[:WEIGHTS]`` or ``package.module:Class[:TEXT]``.
+        kind: "grounder", "segmenter", "tracker" or "format"; None to find out.
+        prompts: What a grounder is asked; by default three everyday things.
+        device: Where it runs.
+
+    Raises:
+        SpecError: If there is no such adapter, or its kind is not clear.
+        WeightsError: If its weights can't be had.
+    """
+    from autolabel import conformance, formats
+
+    kind = kind or registry.kind_of(name) or ("format" if formats.knows(name) else None)
+    if kind is None:
+        raise SpecError(f"{name}: no adapter has this name; --kind says what it is")
+    if kind == "format":
+        return kind, conformance.check(kind, formats.writer_class(name))
+    of = cast("registry.Kind", kind)
+    adapter = registry.load(name, of, device)
+    known = registry.card_of(registry.parse_spec(name, of).name, of)
+    scored = not known.supports or "scores" in known.supports
+    asked = tuple(prompts) or conformance.PROMPTS
+    return kind, conformance.check(kind, adapter, asked, scores=scored)
 
 
 def _ontology(given: Ontology | str | Path) -> Ontology:

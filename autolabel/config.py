@@ -77,6 +77,7 @@ class RunConfig:
         second_grounder: Model spec of a second grounder whose consent is sought, or "".
         tile: Look at tiles too: "SIZE[:OVERLAP]"; "" for none.
         tta: "flip": look at the mirrored picture too; "none".
+        max_requests: Most pictures that are sent to a model behind an API.
     """
 
     grounder: str
@@ -89,6 +90,7 @@ class RunConfig:
     second_grounder: str = ""
     tile: str = ""
     tta: str = "none"
+    max_requests: int | None = None
 
     @property
     def tiling(self) -> Tiling | None:
@@ -112,8 +114,8 @@ class RunConfig:
             )
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
-        for name in ("batch_size", "readers"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "readers", "max_requests"):
+            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
                 raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
 
 
@@ -130,6 +132,7 @@ class VideoConfig:
         stride: Label every stride-th frame.
         start: First frame (int) or second (float); None: the beginning.
         end: Where to stop, exclusive; None: the end.
+        tracker: Model spec of what follows objects; "" for the segmenter's own.
     """
 
     keyframe_every: int = 10
@@ -137,6 +140,7 @@ class VideoConfig:
     stride: int = 1
     start: int | float | None = None
     end: int | float | None = None
+    tracker: str = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense."""
@@ -150,7 +154,10 @@ class VideoConfig:
 
     def text(self) -> str:
         """Return it as the store keeps it: JSON."""
-        return json.dumps(asdict(self))
+        stated = asdict(self)
+        if not self.tracker:
+            del stated["tracker"]  # as projects were written that know of none
+        return json.dumps(stated)
 
     def takes(self, index: int) -> bool:
         """Return whether a run labels this frame; limits in seconds are taken as open."""

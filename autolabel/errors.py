@@ -7,6 +7,7 @@
      │    └── ProjectChanged    the project was made with other models or prompts
      ├── InputError             one picture or video can't be used; the run goes on
      ├── WeightsError           weights can't be had, or are not what they should be
+     │    └── ServiceError      a model behind an API refuses, or can't be reached: the run stops
      ├── ProjectError           the project folder can't be used
      │    ├── ProjectBusy       another run holds it
      │    ├── ProjectDamaged    labels.db is not a readable database
@@ -62,6 +63,10 @@ class InputError(AutolabelError):
 
 class WeightsError(AutolabelError):
     """Weights can't be had, or are not what they should be."""
+
+
+class ServiceError(WeightsError):
+    """A model behind an API refuses its service, or can't be reached; a run stops there."""
 
 
 class ProjectError(AutolabelError):

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from autolabel import registry
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
 from autolabel.engines.local import Work, run_images
-from autolabel.errors import ProjectChanged
+from autolabel.errors import ProjectChanged, UsageError
 from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, Stages, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
+from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples
 from autolabel.store import Project
 from autolabel.widening import widened_grounder, widened_segmenter
 
@@ -71,18 +72,41 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
     )
 
 
-def load_stages(config: RunConfig) -> Stages:
-    """Return the models of a run, loaded, with what the run adds to them around them.
+def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
+    """Return the models of a run, loaded, and shown the examples of the ontology.
+
+    A model that is both grounder and segmenter, named as both, is loaded once.
 
     Raises:
+        UsageError: If the ontology has examples and the grounder doesn't take any.
         SpecError: If a model is unknown.
         UsageError: If two grounders are one and the same.
         WeightsError: If weights can't be had or are not what they should be.
     """
     specs = filter(None, (config.grounder, config.second_grounder))
     loaded = [registry.load_grounder(spec, config.device, config.dtype) for spec in specs]
+    for spec, grounder in zip((config.grounder, config.second_grounder), loaded, strict=False):
+        _prepare(grounder, spec, config, ontology)
+    widened = config.second_grounder or config.tile or config.tta != "none"
+    if config.segmenter == config.grounder and isinstance(loaded[0], Segmenter) and not widened:
+        return Stages(loaded[0], loaded[0])
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
     return Stages(widened_grounder(loaded, config), widened_segmenter(segmenter, config))
+
+
+def _prepare(grounder: Grounder, spec: str, config: RunConfig, ontology: Ontology | None) -> None:
+    """Tell a grounder how much it may spend, and show it the ontology's examples."""
+    if config.max_requests is not None:
+        if not isinstance(grounder, Paid):
+            raise UsageError(f"--max-requests: --grounder {spec} sends none")
+        grounder.allow(config.max_requests)
+    if ontology is not None and ontology.examples:
+        if not isinstance(grounder, TakesExamples):
+            raise UsageError(
+                f"the ontology has examples, and --grounder {spec} takes texts only. "
+                "Use one that takes examples (autolabel models tells), or remove `examples:`"
+            )
+        grounder.learn({name: one.pixels() for name, one in ontology.examples.items()})
 
 
 @contextmanager
@@ -132,6 +156,8 @@ class Labeling:
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
         finished = stages is None or self._label(plan, stages)
+        if stages is not None and isinstance(stages.grounder, Paid):
+            self._progress.note(f"{stages.grounder.requests} requests were sent to the API")
         self._progress.finish()
         return self._report(plan, reselected, not finished)
 
@@ -140,7 +166,9 @@ class Labeling:
         work = Work(
             self._project, self._question(), stages, self._config, self._progress, self._stop
         )
-        if not run_images(work, plan.pictures(self._config.batch_size)):
+        # A paid answer is committed before the next picture is sent.
+        size = 1 if isinstance(stages.grounder, Paid) else self._config.batch_size
+        if not run_images(work, plan.pictures(size)):
             return False
         if self._tracker is None:
             return True
@@ -163,7 +191,9 @@ class Labeling:
             raise ProjectChanged(
                 _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
             )
-        self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
+        self._tracker = registry.load_tracker(
+            self._video.tracker or config.segmenter, config.device, config.dtype
+        )
 
     def _check(self, plan: Plan, redo: bool) -> Stages | None:
         """Return the models if they are needed; refuse what doesn't fit the project.
@@ -177,7 +207,7 @@ class Labeling:
         changes = identity(self._config, self._ontology, None).changes(meta)
         if plan.done == plan.total and not changes:
             return None
-        stages = load_stages(self._config)
+        stages = load_stages(self._config, self._ontology)
         changes = identity(self._config, self._ontology, stages).changes(meta)
         if changes:
             raise ProjectChanged(_refusal(self._project, changes))

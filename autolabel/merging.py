@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel import masks
+from autolabel.boxes import box_iou
 from autolabel.ontology import Ontology
-from autolabel.select import align, box_iou, class_scores, to_segment
+from autolabel.select import align, class_scores, to_segment
 from autolabel.tiling import cut_sides
 from autolabel.types import RLE, Boxes, Candidates, Proposals
 

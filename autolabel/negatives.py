@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from autolabel.boxes import box_iou
 from autolabel.errors import FormatError, ProjectError
 from autolabel.evaluate.truth import Truth, match_classes, match_names
 from autolabel.ontology import Ontology, parse_ontology
-from autolabel.select import align, box_iou, select
+from autolabel.select import align, select
 from autolabel.store import Project
 from autolabel.types import Boxes, Candidates, Proposals
 

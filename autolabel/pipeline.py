@@ -19,7 +19,7 @@ from autolabel.agreement import doubt
 from autolabel.merging import merge_views
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment, with_masks
-from autolabel.stages import Grounder, Segmenter
+from autolabel.stages import Grounder, Segmenter, TextSegmenter
 from autolabel.types import (
     RLE,
     Boxes,
@@ -43,7 +43,10 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The models of a run. ``segmenter`` is None for boxes only."""
+    """The models of a run.
+
+    ``segmenter`` is None for boxes only; one object may be both (``TextSegmenter``).
+    """
 
     grounder: Grounder
     segmenter: Segmenter | None
@@ -74,12 +77,21 @@ def label_images(images: Sequence[Image], question: Question, stages: Stages) ->
         stages: The models.
     """
     start = time.perf_counter()
-    proposals = stages.grounder.ground(images, question.asked, question.floor)
-    grounded = time.perf_counter()
-    candidates = [
-        merge_views(found, question.asked, question.ontology, question.floor)
-        for found in _segment(images, proposals, question, stages.segmenter)
-    ]
+    grounder = stages.grounder
+    if isinstance(grounder, TextSegmenter) and id(stages.segmenter) == id(grounder):
+        both = grounder.ground_masks(images, question.asked, question.floor)
+        grounded = time.perf_counter()
+        candidates = [
+            _with_masks(image.shape[0], image.shape[1], found, np.arange(len(found)), masks)
+            for image, (found, masks) in zip(images, both, strict=True)
+        ]
+    else:
+        proposals = grounder.ground(images, question.asked, question.floor)
+        grounded = time.perf_counter()
+        candidates = [
+            merge_views(found, question.asked, question.ontology, question.floor)
+            for found in _segment(images, proposals, question, stages.segmenter)
+        ]
     segmented = time.perf_counter()
     instances = [instances_of(found, question) for found in candidates]
     share = 1.0 / max(1, len(images))

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from autolabel.boxes import box_iou
 from autolabel.errors import InputError, UsageError
 from autolabel.media.inputs import spooled
 from autolabel.media.pictures import read_image
 from autolabel.ontology import ClassSpec, Ontology
 from autolabel.ontology.model import check_prompt
 from autolabel.pipeline import Question, Stages, label_images
-from autolabel.select import box_iou, class_scores
+from autolabel.select import class_scores
 from autolabel.types import Boxes, Candidates, Image, Instance
 
 MOST_PICTURES = 12

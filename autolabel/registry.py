@@ -1,9 +1,11 @@
 """Which models there are by name, what their weights are, and how one is loaded.
 
-An adapter is one ``Entry`` below. Other packages add theirs as entry points in the groups
-``autolabel.grounders`` and ``autolabel.segmenters``, and ``package.module:Class`` names any
-importable one. Such a class is called ``Class(weights, device=..., dtype=...)``, with the
-text after the name in the spec (None without one), and implements ``autolabel.stages``.
+An adapter is one line of ``ADAPTERS`` and its own file, which states its card (licence,
+weights, when to take it: see ``autolabel.cards``). Other packages add theirs as entry points
+in the groups ``autolabel.grounders``, ``autolabel.segmenters`` and ``autolabel.trackers``, and
+``package.module:Class`` names any importable one. Such a class is called
+``Class(weights, device=..., dtype=...)``, with the text after the name in the spec (None
+without one), and implements ``autolabel.stages``.
 
 Importing this loads no model library: an adapter's file is imported when it is asked for.
 """
@@ -13,63 +15,57 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
-import importlib.util
 import logging
+import os
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from autolabel import weights
+from autolabel.cards import Card, read_card
 from autolabel.device import resolve_device, resolve_dtype
 from autolabel.errors import MissingExtra, SpecError, UsageError, WeightsError
 from autolabel.stages import Grounder, Segmenter
 
 if TYPE_CHECKING:
+    from autolabel.catalogue import Row
     from autolabel.track.values import Tracker
 
 LOG = logging.getLogger(__name__)
-Kind: TypeAlias = Literal["grounder", "segmenter"]
+Kind: TypeAlias = Literal["grounder", "segmenter", "tracker"]
 BUNDLED = Path(__file__).parent / "tiny" / "weights"
 """The tiny pair: ``detector/`` and ``segmenter/``, with their sums in ``SHA256SUMS``."""
 _CLASS_PATH = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*)(?::(?P<weights>.+))?")
 
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Weights that are known to work: where they are, whose licence, about how large."""
-
-    ref: str
-    licence: str
-    size: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One adapter.
-
-    Attributes:
-        target: "module:Class", imported when asked for; "" for none at all (boxes only).
-        licence: Of the code that it runs.
-        advice: When to take it, in one line.
-        files: What its weights are on the hub; None when it takes the text as it is.
-        checkpoints: Known weights; the first is the default.
-        bundled: Folder of its weights in ``BUNDLED``, asked for as ``NAME:tiny``.
-        tracker: "module:function" that makes a tracker of a segmenter's weights; "" if none can.
-        extra: Extra of autolabel that brings its package of the same name.
-        notice: Logged when it is chosen.
-    """
-
-    target: str
-    licence: str
-    advice: str
-    files: weights.Files | None = None
-    checkpoints: tuple[Checkpoint, ...] = ()
-    bundled: str = ""
-    tracker: str = ""
-    extra: str = ""
-    notice: str = ""
+ADAPTERS: dict[Kind, dict[str, str]] = {
+    "grounder": {
+        "grounding-dino": "autolabel.ground.grounding_dino:GroundingDino",
+        "mm-grounding-dino": "autolabel.ground.grounding_dino:MMGroundingDino",
+        "owlv2": "autolabel.ground.owlv2:Owlv2",
+        "omdet-turbo": "autolabel.ground.omdet_turbo:OmDetTurbo",
+        "florence-2": "autolabel.ground.florence2:Florence2",
+        "florence-2-grounding": "autolabel.ground.florence2:Florence2Grounding",
+        "sam3": "autolabel.ground.sam3:Sam3",
+        "ultralytics": "autolabel.ground.ultralytics:Ultralytics",
+        "dino-x": "autolabel.ground.dds_api:DinoX",
+        "grounding-dino-1.5": "autolabel.ground.dds_api:GroundingDino15",
+    },
+    "segmenter": {
+        "sam2": "autolabel.segment.sam2_image:Sam2Image",
+        "sam3": "autolabel.ground.sam3:Sam3",
+        "edgetam": "autolabel.segment.edgetam:EdgeTam",
+        "none": "autolabel.segment:NoMasks",
+    },
+    "tracker": {
+        "sam2": "autolabel.track.loading:load_tracker",
+        "sam3": "autolabel.track.hf_video:Sam3Tracker",
+        "edgetam": "autolabel.track.hf_video:EdgeTamTracker",
+    },
+}
+"""Name -> "module:Class", imported when asked for. A tracker loads the weights of the segmenter
+that has its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,80 +89,6 @@ class Preset:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of ``autolabel models``."""
-
-    name: str
-    kind: str
-    weights: str
-    licence: str
-    size: str
-    needs: str
-    here: bool
-    advice: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
-
-
-GROUNDERS: dict[str, Entry] = {
-    "grounding-dino": Entry(
-        "autolabel.ground.grounding_dino:GroundingDino",
-        "Apache-2.0",
-        "free text, the safe choice; base is better, tiny faster",
-        weights.TRANSFORMERS,
-        (
-            Checkpoint("IDEA-Research/grounding-dino-base", "Apache-2.0", "0.9 GB"),
-            Checkpoint("IDEA-Research/grounding-dino-tiny", "Apache-2.0", "0.7 GB"),
-        ),
-        bundled="detector",
-    ),
-    "mm-grounding-dino": Entry(
-        "autolabel.ground.grounding_dino:GroundingDino",
-        "Apache-2.0",
-        "free text, trained on more data than grounding-dino; good on rare classes",
-        weights.TRANSFORMERS,
-        (
-            Checkpoint(
-                "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
-                "Apache-2.0",
-                "0.7 GB",
-            ),
-        ),
-    ),
-    "ultralytics": Entry(
-        "autolabel.ground.ultralytics:Ultralytics",
-        "AGPL-3.0",
-        "your own trained YOLO, or a fast detector with fixed names; mind the AGPL",
-        weights.CHECKPOINT,
-        extra="ultralytics",
-        notice=(
-            "ultralytics is AGPL-3.0, code and weights: check that this suits your project. "
-            "Its .pt files can run code when loaded: use only those you trust."
-        ),
-    ),
-}
-
-SEGMENTERS: dict[str, Entry] = {
-    "sam2": Entry(
-        "autolabel.segment.sam2_image:Sam2Image",
-        "Apache-2.0",
-        "SAM 2 and 2.1; large for the best masks, tiny where there is no GPU",
-        weights.CHECKPOINT,
-        (
-            Checkpoint("facebook/sam2.1-hiera-large", "Apache-2.0", "0.9 GB"),
-            Checkpoint("facebook/sam2.1-hiera-base-plus", "Apache-2.0", "0.3 GB"),
-            Checkpoint("facebook/sam2.1-hiera-small", "Apache-2.0", "0.2 GB"),
-            Checkpoint("facebook/sam2.1-hiera-tiny", "Apache-2.0", "0.2 GB"),
-        ),
-        bundled="segmenter",
-        tracker="autolabel.track.loading:load_tracker",
-    ),
-    "none": Entry("", "Apache-2.0", "boxes only, no masks"),
-}
-
 PRESETS: dict[str, Preset] = {
     "base": Preset(
         "grounding-dino:IDEA-Research/grounding-dino-base",
@@ -184,8 +106,6 @@ PRESETS: dict[str, Preset] = {
         "bundled, no download: drawn coloured shapes only, for trying and for tests",
     ),
 }
-
-_ENTRIES: dict[Kind, dict[str, Entry]] = {"grounder": GROUNDERS, "segmenter": SEGMENTERS}
 
 
 def preset(name: str) -> Preset:
@@ -211,7 +131,7 @@ def parse_spec(text: str, kind: Kind) -> ModelSpec:
     name, colon, rest = text.partition(":")
     if colon and not rest:
         raise SpecError(f"--{kind} {text}: expected a hub id or a path after the colon")
-    names = [*_ENTRIES[kind], *_entry_points(kind)]
+    names = [*ADAPTERS[kind], *plug_ins(kind)]
     if name not in names:
         hint = " Write NAME:WEIGHTS." if "/" in name or Path(name).exists() else ""
         raise SpecError(f"--{kind} {text}: unknown name '{name}'.{hint} {_suggest(name, names)}")
@@ -255,36 +175,82 @@ def load_segmenter(
 
 
 def load_tracker(spec: str | ModelSpec, device: str = "auto", dtype: str = "auto") -> Tracker:
-    """Return what follows objects through videos with the weights of this segmenter.
+    """Return what follows objects through videos: a tracker's spec, or that of a segmenter.
 
     Arguments and errors are those of ``load_grounder``.
 
     Raises:
         UsageError: If this segmenter can't follow objects.
     """
-    parsed = _spec(spec, "segmenter")
-    entry = SEGMENTERS.get(parsed.name)
-    if entry is None or not entry.tracker:
-        able = ", ".join(name for name, known in SEGMENTERS.items() if known.tracker)
+    kind: Kind = "tracker" if _is_tracker(str(spec)) else "segmenter"
+    parsed = _spec(spec, kind)
+    if kind == "segmenter":
+        able = ", ".join([*ADAPTERS["tracker"], *plug_ins("tracker")])
         raise UsageError(
-            f"--segmenter {spec} can't follow objects through videos; these can: {able}. "
-            "Or extract the frames and label them as pictures."
+            f"--segmenter {spec} can't follow objects through videos; these can: {able} (also "
+            "as --tracker NAME beside another segmenter). Or extract the frames and label them "
+            "as pictures."
         )
-    device = resolve_device(device)
-    path = _find(parsed, "segmenter", entry)
-    made = _import(entry.tracker, "")(path, device=device, dtype=resolve_dtype(dtype, device))
+    made = _load(parsed, "tracker", device, dtype)
+    missing = [name for name in ("prepare", "session", "restore") if not hasattr(made, name)]
+    if missing:
+        raise SpecError(f"--tracker {spec}: it lacks {', '.join(missing)} of a Tracker")
     return cast("Tracker", made)
 
 
+def kind_of(spec: str) -> Kind | None:
+    """Return what an adapter is, by its name or by its methods; None if it is nothing known.
+
+    A name that stands for several kinds is the first of them: grounder, segmenter, tracker.
+    """
+    path = _CLASS_PATH.fullmatch(spec)
+    if path is None:
+        name = spec.partition(":")[0]
+        known = (kind for kind in ADAPTERS if name in (*ADAPTERS[kind], *plug_ins(kind)))
+        return next(known, None)
+    found = _plug_in(ModelSpec(path["name"]), "grounder")
+    methods: dict[Kind, str] = {"grounder": "ground", "segmenter": "segment", "tracker": "session"}
+    return next((kind for kind, method in methods.items() if hasattr(found, method)), None)
+
+
+def load(spec: str, kind: Kind, device: str = "auto") -> Any:
+    """Return an adapter of a kind, loaded; see ``load_grounder``."""
+    if kind == "tracker":
+        return load_tracker(spec, device)
+    if kind == "grounder":
+        return load_grounder(spec, device)
+    found = load_segmenter(spec, device)
+    if found is None:
+        raise SpecError(f"{spec}: there is nothing to load: it stands for no segmenter")
+    return found
+
+
+def card_of(name: str, kind: Kind) -> Card:
+    """Return an adapter's card; for a plug-in or a class path what its class states.
+
+    Raises:
+        SpecError: If the card is malformed.
+    """
+    point = plug_ins(kind).get(name)
+    if kind == "tracker" and name in ADAPTERS["segmenter"]:
+        return card_of(name, "segmenter")  # its weights are the segmenter's
+    return read_card(ADAPTERS[kind].get(name) or (point.value if point else name))
+
+
 def list_models() -> list[Row]:
-    """Return what there is: presets, then grounders and segmenters with their known weights."""
-    rows = [_preset_row(name) for name in PRESETS]
-    for kind, entries in _ENTRIES.items():
-        for name, entry in entries.items():
-            rows += _entry_rows(name, kind, entry)
-        for name, point in _entry_points(kind).items():
-            rows.append(Row(name, kind, "", "its own", "", "", True, f"plug-in {point.value}"))
-    return rows
+    """Return what there is: presets, then adapters and plug-ins with their known weights."""
+    from autolabel import catalogue  # late: it imports this
+
+    return catalogue.list_models()
+
+
+def _is_tracker(spec: str) -> bool:
+    """Return whether a spec names a tracker rather than a segmenter."""
+    path = _CLASS_PATH.fullmatch(spec)
+    if path is None:
+        name = spec.partition(":")[0]
+        return name in ADAPTERS["tracker"] or name in plug_ins("tracker")
+    return hasattr(_plug_in(ModelSpec(path["name"]), "tracker"), "session")
 
 
 def _spec(spec: str | ModelSpec, kind: Kind) -> ModelSpec:
@@ -295,23 +261,30 @@ def _load(spec: ModelSpec, kind: Kind, device: str, dtype: str) -> object:
     """Return the adapter's object; every text about devices is made definite first."""
     device = resolve_device(device)
     dtype = resolve_dtype(dtype, device)
-    entry = _ENTRIES[kind].get(spec.name)
-    if entry is None:
+    target = ADAPTERS[kind].get(spec.name)
+    if target is None:
         return _plug_in(spec, kind)(spec.weights, device=device, dtype=dtype)
-    path = _find(spec, kind, entry)
-    if entry.notice:
-        LOG.warning("%s", entry.notice)
-    return _import(entry.target, entry.extra)(path, device=device, dtype=dtype)
+    card = card_of(spec.name, kind)
+    if card.env and not os.environ.get(card.env):
+        raise UsageError(
+            f"--{kind} {spec}: it needs the environment variable {card.env}. {card.needs}"
+        )
+    where = _find(spec, kind, card)
+    if card.notice:
+        LOG.warning("%s", card.notice)
+    return _import(target, card)(where, device=device, dtype=dtype)
 
 
-def _find(spec: ModelSpec, kind: Kind, entry: Entry) -> Path:
+def _find(spec: ModelSpec, kind: Kind, card: Card) -> Path | str:
     """Return where the weights are, after a download if need be."""
-    ref = spec.weights or (entry.checkpoints[0].ref if entry.checkpoints else "")
+    ref = spec.weights or (card.checkpoints[0].ref if card.checkpoints else "")
     if not ref:
         raise SpecError(f"--{kind} {spec}: it has no default; write {spec.name}:/path/to/model.pt")
-    if entry.bundled and ref == "tiny":
-        return bundled(entry.bundled)
-    return weights.resolve(ref, files=entry.files or weights.CHECKPOINT, kind=kind)
+    if card.bundled and ref == "tiny":
+        return bundled(card.bundled)
+    if card.hub_files is None:
+        return ref
+    return weights.resolve(ref, files=card.hub_files, kind=kind)
 
 
 def bundled(part: str) -> Path:
@@ -337,31 +310,36 @@ def bundled(part: str) -> Path:
     return folder
 
 
-def _import(target: str, extra: str) -> Callable[..., object]:
+def _import(target: str, card: Card) -> Callable[..., object]:
     """Return the class "module:Class"; a missing extra package is named with its extra."""
     module, _, name = target.partition(":")
     try:
         found: Callable[..., object] = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if extra and (error.name or "").split(".")[0] == extra:
-            raise MissingExtra(extra, extra) from error
+        if card.package and (error.name or "").split(".")[0] == card.package:
+            raise MissingExtra(card.package, card.extra) from error
         raise
     return found
 
 
 def _plug_in(spec: ModelSpec, kind: Kind) -> Callable[..., object]:
-    """Return the class of another package: an entry point's, or "package.module:Class"."""
-    point = _entry_points(kind).get(spec.name)
+    """Return the class of another package: an entry point's, or "package.module:Class".
+
+    Importing somebody's module can raise anything, and all of it is told in one line.
+    """
+    point = plug_ins(kind).get(spec.name)
     try:
         if point is not None:
             loaded: Callable[..., object] = point.load()
             return loaded
-        return _import(spec.name, "")
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"--{kind} {spec}: can't import it: {error}") from error
+        return _import(spec.name, Card())
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SpecError(f"--{kind} {spec}: can't import it: {reason}") from error
 
 
-def _entry_points(kind: Kind) -> dict[str, importlib.metadata.EntryPoint]:
+def plug_ins(kind: Kind) -> dict[str, importlib.metadata.EntryPoint]:
+    """Return other packages' adapters of a kind, by name; none is imported."""
     found = importlib.metadata.entry_points(group=f"autolabel.{kind}s")
     return {point.name: point for point in found}
 
@@ -371,43 +349,3 @@ def _suggest(name: str, names: Any) -> str:
     near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
     did_you = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{did_you}There are: {', '.join(names)}."
-
-
-def _preset_row(name: str) -> Row:
-    found = PRESETS[name]
-    specs = [parse_spec(found.grounder, "grounder"), parse_spec(found.segmenter, "segmenter")]
-    here = all(
-        _is_here(entries[spec.name], spec.weights or "")
-        for entries, spec in zip((GROUNDERS, SEGMENTERS), specs, strict=True)
-    )
-    both = f"{found.grounder} + {found.segmenter}"
-    return Row(name, "preset", both, "Apache-2.0", "", f"--models {name}", here, found.advice)
-
-
-def _entry_rows(name: str, kind: Kind, entry: Entry) -> list[Row]:
-    """Return a row for each of the entry's known weights, or one without."""
-    installed = not entry.extra or importlib.util.find_spec(entry.extra) is not None
-    needs = f"pip install 'autolabel[{entry.extra}]', a .pt file" if entry.extra else ""
-    if not entry.checkpoints:
-        return [Row(name, kind, "", entry.licence, "", needs, installed, entry.advice)]
-    return [
-        Row(
-            name,
-            kind,
-            known.ref,
-            known.licence
-            if known.licence == entry.licence
-            else f"{entry.licence}, weights {known.licence}",
-            known.size,
-            needs,
-            _is_here(entry, known.ref),
-            entry.advice,
-        )
-        for known in entry.checkpoints
-    ]
-
-
-def _is_here(entry: Entry, ref: str) -> bool:
-    if entry.bundled and ref == "tiny":
-        return (BUNDLED / entry.bundled / "config.json").is_file()
-    return weights.is_here(ref, files=entry.files or weights.CHECKPOINT)

@@ -67,6 +67,7 @@ class Prepared:
     proposals: Proposals
     found: _Found
     pixels: int
+    unscored: NDArray[np.bool_]
 
 
 def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -> Prepared:
@@ -75,7 +76,10 @@ def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -
     Raises:
         ValueError: If there isn't one column a prompt.
     """
-    return Prepared(proposals, _candidates(proposals, ontology, height, width, 0.0), height * width)
+    ranked = _ranked(proposals)
+    found = _candidates(ranked, ontology, height, width, 0.0)
+    unscored: NDArray[np.bool_] = np.isnan(proposals.scores).any(axis=1)
+    return Prepared(ranked, found, height * width, unscored)
 
 
 def choose(prepared: Prepared, ontology: Ontology) -> list[Selected]:
@@ -85,7 +89,8 @@ def choose(prepared: Prepared, ontology: Ontology) -> list[Selected]:
     keep &= ~_explained_away(found, proposals, ontology)
     found = found.take(keep)
     found = found.take(~_groups(found))
-    return _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+    labels = _labels(found, _settle(found, ontology.cross_class_iou), proposals, ontology)
+    return [_without_score(one) if prepared.unscored[one.candidate] else one for one in labels]
 
 
 def with_masks(chosen: list[Selected], candidates: Candidates) -> list[Selected]:
@@ -122,7 +127,7 @@ def to_segment(
     Raises:
         ValueError: If there isn't one column a prompt.
     """
-    return np.sort(_candidates(proposals, ontology, height, width, floor).rows)
+    return np.sort(_candidates(_ranked(proposals), ontology, height, width, floor).rows)
 
 
 def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Proposals:
@@ -241,6 +246,18 @@ class _Found:
         return same
 
 
+def _ranked(proposals: Proposals) -> Proposals:
+    """Return proposals in which a prompt that found a box without a score ranks highest."""
+    if not np.isnan(proposals.scores).any():
+        return proposals
+    return replace(proposals, scores=np.nan_to_num(proposals.scores, nan=1.0))
+
+
+def _without_score(one: Selected) -> Selected:
+    """Return the label of a box that has no score, as it says nothing about a runner-up's."""
+    return replace(one, score=None, runner_up_score=0.0)
+
+
 def class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32]:
     """Return the best prompt's score of every class, (N, C).
 
@@ -254,7 +271,7 @@ def class_scores(proposals: Proposals, ontology: Ontology) -> NDArray[np.float32
             f"found {proposals.scores.shape[1]}"
         )
     # The classes' own prompts come first in `Ontology.prompts`, class after class.
-    counts = [len(spec.prompts) for spec in ontology.classes]
+    counts = [len(spec.asked) for spec in ontology.classes]
     starts = np.cumsum([0, *counts[:-1]])
     own = proposals.scores[:, : sum(counts)]
     return np.asarray(np.maximum.reduceat(own, starts, axis=1), np.float32)
@@ -387,11 +404,11 @@ def _labels(
     found: _Found, stays: _Bools, proposals: Proposals, ontology: Ontology
 ) -> list[Selected]:
     """Return the survivors as labels, best first."""
-    ends = np.cumsum([len(spec.prompts) for spec in ontology.classes])
+    ends = np.cumsum([len(spec.asked) for spec in ontology.classes])
     labels = []
     for i in np.flatnonzero(stays):
         row, class_id = int(found.rows[i]), int(found.classes[i])
-        start = int(ends[class_id]) - len(ontology.classes[class_id].prompts)
+        start = int(ends[class_id]) - len(ontology.classes[class_id].asked)
         prompt_id = start + int(proposals.scores[row, start : ends[class_id]].argmax())
         second_score = float(found.second_scores[i])
         has_second = second_score > 0

@@ -6,7 +6,7 @@ its arguments alone, so that a run can be interrupted and continued anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from autolabel.types import Boxes, Image, Proposals, Segments
@@ -56,4 +56,43 @@ class Segmenter(Protocol):
             images: uint8 (H, W, 3) RGB each; sizes may differ.
             boxes: float32 (N, 4) pixels a picture; N may be 0.
         """
+        ...
+
+
+@runtime_checkable
+class TextSegmenter(Protocol):
+    """Text to boxes and their masks in one: also a Grounder and a Segmenter."""
+
+    def ground_masks(
+        self, images: Sequence[Image], prompts: Sequence[str], floor: float
+    ) -> list[tuple[Proposals, Segments]]:
+        """Return what ``Grounder.ground`` does, with a mask for each box."""
+        ...
+
+
+@runtime_checkable
+class TakesExamples(Protocol):
+    """A Grounder that can be shown what to look for."""
+
+    def learn(self, examples: Mapping[str, Image]) -> None:
+        """Take pictures as the meaning of prompts; called before anything is asked.
+
+        Args:
+            examples: Prompt -> uint8 (H, W, 3) RGB, cut to the object. A prompt names its
+                picture by content, so a fingerprint needs nothing of it.
+        """
+        ...
+
+
+@runtime_checkable
+class Paid(Protocol):
+    """A Grounder behind an API: every picture is sent away, and counted."""
+
+    @property
+    def requests(self) -> int:
+        """How many were sent."""
+        ...
+
+    def allow(self, most: int) -> None:
+        """Send no more than so many; then ground() raises ServiceError."""
         ...

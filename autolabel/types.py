@@ -4,7 +4,8 @@
   Sizes are separate ``height`` and ``width``, never a bare pair.
 - Boxes: float32 ``(N, 4)`` absolute pixels ``x1, y1, x2, y2``; x2 and y2 exclusive.
 - Masks: bool ``(N, H, W)`` while in use; COCO compressed RLE at rest and between processes.
-- Scores: float32 in [0, 1].
+- Scores: float32 in [0, 1]. A model that gives none says NaN for the prompt that found a box:
+  it passes every threshold, and the label's score is None.
 - Class ids: 0-based into the ontology's classes. Prompt ids: 0-based into
   ``Ontology.prompts`` (positive and negative prompts). Only exporters renumber.
 - Frame index: 0-based decode order (0 for pictures). Time: seconds from the first frame.
@@ -108,7 +109,8 @@ class Proposals:
 
     Attributes:
         boxes: float32 (N, 4), clipped to the picture.
-        scores: float32 (N, P), P the number of prompts asked, in the order asked.
+        scores: float32 (N, P), P the number of prompts asked, in the order asked; NaN where
+            a prompt found the box and the model gives no scores.
         windows: float32 (N, 4), the part of the picture in which each box was found, where
             several were looked at (tiles); None: the whole picture.
         opinions: float32 (N, 2, P), where two grounders were asked; else None.
@@ -139,6 +141,10 @@ class Proposals:
         windows = None if self.windows is None else self.windows[rows]
         opinions = None if self.opinions is None else self.opinions[rows]
         return Proposals(self.boxes[rows], self.scores[rows], windows, opinions)
+
+    def unscored(self, row: int) -> bool:
+        """Return whether the model found this box without giving it a score."""
+        return bool(np.isnan(self.scores[row]).any())
 
     @classmethod
     def empty(cls, prompts: int) -> Proposals:
@@ -203,7 +209,7 @@ class Selected:
         candidate: Row of the candidate in its picture's Proposals.
         class_id: 0-based class in the ontology.
         prompt_id: The prompt of that class which scored best (into ``Ontology.prompts``).
-        score: That prompt's score.
+        score: That prompt's score; None where the model gives none.
         runner_up_class: The next best class, or None.
         runner_up_score: Its score, 0.0 when there is none.
     """
@@ -211,7 +217,7 @@ class Selected:
     candidate: int
     class_id: int
     prompt_id: int
-    score: float
+    score: float | None
     runner_up_class: int | None
     runner_up_score: float
 
@@ -226,7 +232,8 @@ class Instance:
             a mask, else the detector's.
         detector_box: The detector's own box, or None (a human's label, a tracked frame).
         mask: RLE at the picture's full size, or None (boxes only).
-        score: The detector's score in [0, 1]; None for a human's label.
+        score: The detector's score in [0, 1]; None for a human's label, and where the
+            detector gives none.
         mask_score: The segmenter's score, or None.
         prompt: The prompt that found it, or None.
         runner_up_class: The next best class, or None.

@@ -51,6 +51,8 @@ TRANSFORMERS = Files(
     ),
 )
 """A model and its processor, as transformers saves them."""
+VISION = Files(weights=TRANSFORMERS.weights, beside=("*.json",), needed=(("config.json",),))
+"""A model that reads no text, as transformers saves it."""
 CHECKPOINT = Files(weights=(("*.pt", "*.pth"), ("*.safetensors", "config.json")), single=True)
 """One ``.pt`` file, else a folder with model.safetensors and config.json."""
 

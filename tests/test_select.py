@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autolabel.boxes import box_iou
 from autolabel.ontology import ClassSpec, Ontology
-from autolabel.select import align, box_iou, select, to_segment
+from autolabel.select import align, select, to_segment
 from autolabel.types import Proposals, Selected
 
 CAR = ClassSpec("car", ("car", "van"), threshold=0.3)

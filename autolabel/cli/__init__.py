@@ -16,6 +16,7 @@ import click
 
 from autolabel.cli import (
     calibrate,
+    check_plugin,
     evaluate,
     export,
     history,
@@ -65,6 +66,7 @@ for _command in (
     negatives.negatives,
     try_.try_,
     models.models,
+    check_plugin.check_plugin,
     scenes.scenes,
 ):
     cli.add_command(_command)

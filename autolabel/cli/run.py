@@ -28,6 +28,7 @@ DEFAULT_OUT = "autolabel-out"
     help="NAME[:HUB-ID-OR-PATH], in place of the preset's; twice: the consensus of two.",
 )
 @click.option("--segmenter", help="NAME[:HUB-ID-OR-PATH], or none for boxes only.")
+@click.option("--tracker", help="Videos: NAME[:HUB-ID-OR-PATH], in place of the segmenter's own.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--dtype",
@@ -49,6 +50,7 @@ DEFAULT_OUT = "autolabel-out"
 @click.option("--end", help="Videos: where to stop, exclusive: frame or time.")
 @click.option("--frame-folders", is_flag=True, help="Folders of numbered pictures are videos.")
 @click.option("--limit", type=click.IntRange(min=1), help="Label the first N inputs only.")
+@click.option("--max-requests", type=int, help="APIs: send so many pictures at most.")
 @click.option("--redo", is_flag=True, help="Drop the project's model labels and start again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, only the closing lines.")

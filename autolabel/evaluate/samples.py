@@ -100,7 +100,8 @@ class Labelled:
                 for category, share in self.crowds
             ):
                 continue
-            rows.append((self.index, one.class_id, one.score, bool(right)))
+            score = 1.0 if one.score is None else one.score
+            rows.append((self.index, one.class_id, score, bool(right)))
         return rows
 
 

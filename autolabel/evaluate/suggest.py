@@ -111,7 +111,9 @@ def _doubts(
     doubts = []
     for one in select(proposals, every, found.height, found.width):
         spec = ontology.classes[one.class_id]
-        if sure is None:
+        if one.score is None:
+            likely = 0.5  # the model gives no scores: each of its boxes may be wrong
+        elif sure is None:
             likely = _near_threshold(one.score, spec.threshold)
         else:
             likely = sure.of(spec.name, one.score)

@@ -1,12 +1,17 @@
 """Labels as data sets: which formats there are, and the export that is the same for all.
 
 A format is one file with a ``Writer`` (see ``autolabel.formats.base``) and one line here.
+Other packages add theirs as entry points in the group ``autolabel.formats``, and
+``package.module:Class`` names any importable one; the class is a ``Writer`` and may say how
+faithful it is (FIDELITY), which options it heeds (OPTIONS), and what reads it (BACK, READER).
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.metadata
+import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -219,7 +224,7 @@ def export(
         told |= {"pictures": tally.pictures, "instances": tally.instances}
         told |= {"affected": dict(tally.affected)} if tally.affected else {}
     notes, fidelity = list(_notes(project, tally)), None
-    if verify:
+    if verify and known.back:
         again = Selected(project, select, Tally())
         try:
             reading = Reading(
@@ -255,16 +260,66 @@ def verify(folder: Path, project: LabelSource | None = None, reader: str = "own"
         )
         for name, known in FORMATS.items()
     }
+    plugged = {name: one for name in _entry_points() if (one := _plugged(name)) and one.back}
+    targets |= {name: (one.back, "splitter" not in one.options) for name, one in plugged.items()}
     return verify_folder(folder, targets, project)
+
+
+def knows(name: str) -> bool:
+    """Return whether there is a format of this name, bundled, plugged in or importable."""
+    return name in FORMATS or name in _entry_points() or hasattr(_importable(name), "open")
+
+
+def writer_class(name: str) -> Any:
+    """Return the class of a format's writer.
+
+    Raises:
+        UsageError: If the format is unknown or can't be imported.
+    """
+    return _class(_find(name).target)
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    found = importlib.metadata.entry_points(group="autolabel.formats")
+    return {point.name: point for point in found}
+
+
+def _importable(name: str) -> Any:
+    """Return what "package.module:Class" names, or None."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+:[A-Za-z_]\w*", name):
+        return None
+    try:
+        return _class(name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"format {name}: can't import it: {error}") from error
+
+
+def _plugged(name: str) -> Format | None:
+    """Return another package's format: its class may say FIDELITY, OPTIONS, BACK and READER."""
+    point = _entry_points().get(name)
+    target = point.value if point is not None else name
+    found = _importable(target)
+    if found is None:
+        return None
+    return Format(
+        target,
+        str(getattr(found, "FIDELITY", "a plug-in's own")),
+        frozenset(getattr(found, "OPTIONS", ())),
+        str(getattr(found, "BACK", "")),
+        str(getattr(found, "READER", "")),
+    )
 
 
 def _find(name: str) -> Format:
     """Return the format of this name."""
     if name in FORMATS:
         return FORMATS[name]
+    if plugged := _plugged(name):
+        return plugged
     near = difflib.get_close_matches(name, FORMATS, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UsageError(f"format: expected one of {', '.join(FORMATS)}, found {name!r}{hint}")
+    names = ", ".join([*FORMATS, *_entry_points()])
+    raise UsageError(f"format: expected one of {names}, found {name!r}{hint}")
 
 
 def _options(name: str, known: Format, given: dict[str, Any]) -> ExportOptions:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.select import box_iou
+from autolabel.boxes import box_iou
 from autolabel.types import Boxes, Proposals
 
 SAME = 0.5

@@ -188,7 +188,7 @@ def joined(
     return np.concatenate([boxes for boxes, _ in answers]), np.concatenate(matrices)
 
 
-def corners(boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def corners(boxes: NDArray[np.float32], height: float, width: float) -> NDArray[np.float32]:
     """Return x1, y1, x2, y2 in pixels for normalised centres and sides."""
     centres, halves = boxes[:, :2], boxes[:, 2:] / 2
     scale = np.array([width, height, width, height], np.float32)
@@ -218,25 +218,36 @@ def to_proposals(
     height: int,
     width: int,
 ) -> Proposals:
+    """Return the boxes that ``chosen_rows`` chooses, with their scores."""
+    placed, rows = chosen_rows(boxes, scores, floor, height, width)
+    return Proposals(placed, np.ascontiguousarray(scores[rows], dtype=np.float32))
+
+
+def chosen_rows(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    floor: float,
+    height: int,
+    width: int,
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the boxes that reach the floor, clipped, best first, at most ``MAX_BOXES``.
 
-    Boxes less than one pixel wide or high are left out. Equal scores are put in the order
-    of their coordinates, so the result doesn't depend on the order given.
+    With them the rows that they had. Boxes less than one pixel wide or high are left out.
+    Equal scores are put in the order of their coordinates, so the result doesn't depend on
+    the order given.
 
     Args:
         boxes: float32 (N, 4), x1, y1, x2, y2 in pixels of the picture.
-        scores: float32 (N, P).
+        scores: float32 (N, P); NaN where a box was found without a score.
         floor: Least best score of a box.
         height: Rows of the picture.
         width: Columns of the picture.
     """
     edges = np.array([width, height, width, height], np.float32)
     clipped = np.clip(boxes.astype(np.float32), 0, edges)
-    best = scores.max(axis=1, initial=0.0)
+    best = np.nan_to_num(scores, nan=1.0).max(axis=1, initial=0.0)
     sides = clipped[:, 2:] - clipped[:, :2]
     rows = np.flatnonzero((best >= floor) & (sides >= 1).all(axis=1))
     x1, y1, x2, y2 = clipped[rows].T
     rows = rows[np.lexsort((y2, x2, y1, x1, -best[rows]))][:MAX_BOXES]
-    return Proposals(
-        np.ascontiguousarray(clipped[rows]), np.ascontiguousarray(scores[rows], dtype=np.float32)
-    )
+    return np.ascontiguousarray(clipped[rows]), rows

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autolabel.boxes import box_iou
 from autolabel.config import Tiling
 from autolabel.ground.pairing import best_first
-from autolabel.select import box_iou
 from autolabel.stages import Grounder
 from autolabel.tiling import Sides, cut_sides, room_around, windows_of
 from autolabel.types import Boxes, Image, Proposals

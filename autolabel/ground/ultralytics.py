@@ -54,6 +54,18 @@ SAME_OBJECT = 0.7
 class Ultralytics:
     """A Grounder around one Ultralytics checkpoint."""
 
+    CARD = {
+        "licence": "AGPL-3.0",
+        "advice": "your own trained YOLO, or a fast detector with fixed names; mind the AGPL",
+        "supports": ["names", "scores"],
+        "files": "checkpoint",
+        "package": "ultralytics",
+        "extra": "ultralytics",
+        "needs": "a .pt file (free text: YOLO-World, YOLOE)",
+        "notice": "ultralytics is AGPL-3.0, code and weights: check that this suits your project. "
+        "Its .pt files can run code when loaded: use only those you trust.",
+    }
+
     def __init__(self, path: Path, *, device: str, dtype: str) -> None:
         """Load the checkpoint. This unpickles: the file can run code.
 

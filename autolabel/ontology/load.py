@@ -18,6 +18,8 @@ Long, with what each class needs (only ``name`` is required, and a plain text wi
         min_area: 0.001       # up to 1: share of the picture; above 1: square pixels
         color: '#3377cc'
 
+A class may have ``examples:``, pictures of it for models that take them: file names relative to
+the ontology's own folder, or ``{image: street.jpg, box: [x1, y1, x2, y2]}`` for a part of one.
 ``classes:`` may also hold the short form. A default `not` adds to a class's own, except for
 the class that has the text as its prompt; the other defaults give way to the class's own.
 """
@@ -26,11 +28,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autolabel.errors import OntologyError
+from autolabel.ontology.examples import Box, Example, check_box
 from autolabel.ontology.model import (
     DEFAULT_CROSS_CLASS_IOU,
     DEFAULT_DUPLICATE_IOU,
@@ -60,7 +63,18 @@ __all__ = [
 ]
 
 _TOP_KEYS = ["classes", "defaults"]
-_CLASS_KEYS = ["name", "prompts", "threshold", "not", "not_margin", "min_area", "max_area", "color"]
+_CLASS_KEYS = [
+    "name",
+    "prompts",
+    "examples",
+    "threshold",
+    "not",
+    "not_margin",
+    "min_area",
+    "max_area",
+    "color",
+]
+_EXAMPLE_KEYS = ["image", "box", "digest"]
 _DEFAULT_KEYS = [
     "threshold",
     "not",
@@ -140,6 +154,7 @@ class _Draft:
     min_area: float | None = None
     max_area: float | None = None
     color: Color | None = None
+    examples: list[Example] = field(default_factory=list)
 
     def place(self, text: str | None) -> Node:
         """Return where this text stands, or where the class begins."""
@@ -216,7 +231,7 @@ def _item(node: Node) -> _Draft:
     draft = _Draft(node, at.checked(check_name, at.text("name")))
     if "prompts" in fields:
         draft.prompts = _texts(fields["prompts"], "prompts")
-    else:
+    elif "examples" not in fields:
         draft.prompts = [(at.checked(check_prompt, draft.name), at)]
     if "not" in fields:
         draft.negatives = _texts(fields["not"], "not")
@@ -226,6 +241,8 @@ def _item(node: Node) -> _Draft:
     draft.max_area = _number(fields, "max_area", check_area)
     if "color" in fields:
         draft.color = _color(fields["color"])
+    if "examples" in fields:
+        draft.examples = _examples(fields["examples"])
     return draft
 
 
@@ -267,6 +284,7 @@ def _spec(draft: _Draft, defaults: _Defaults, color: Color) -> ClassSpec:
         high,
         color,
         defaults.not_margin if draft.not_margin is None else draft.not_margin,
+        tuple(draft.examples),
     )
 
 
@@ -276,6 +294,43 @@ def _texts(node: Node, what: str) -> list[tuple[str, Node]]:
     if not found:
         raise node.error(f"{what}: found an empty list, expected at least one text")
     return found
+
+
+def _examples(node: Node) -> list[Example]:
+    """Return the pictures that one entry or a list of them names."""
+    nodes = node.items if node.kind == "list" else [node]
+    if not nodes:
+        raise node.error("examples: found an empty list, expected at least one picture")
+    return [_example(item) for item in nodes]
+
+
+def _example(node: Node) -> Example:
+    """Return one picture: a file name, or a mapping with a box.
+
+    What ``to_yaml`` wrote has a digest and is not read again: its file may be gone by now.
+    """
+    if node.kind != "map":
+        return node.checked(Example.of, _beside(node, node.text("example")))
+    fields = node.fields("example", _EXAMPLE_KEYS)
+    if "image" not in fields:
+        raise node.error("example: found no `image`, expected a file name")
+    path = _beside(node, fields["image"].text("image"))
+    box: Box | None = None
+    if "box" in fields:
+        numbers = [item.number("box") for item in fields["box"].several("box")]
+        if len(numbers) != 4:
+            raise fields["box"].error(f"box: found {len(numbers)} numbers, expected 4")
+        box = (numbers[0], numbers[1], numbers[2], numbers[3])
+        fields["box"].checked(check_box, box)
+    if "digest" in fields:
+        return Example(path, box, fields["digest"].text("digest"))
+    return node.checked(lambda name: Example.of(name, box), path)
+
+
+def _beside(node: Node, name: str) -> str:
+    """Return a path relative to the ontology's folder as an absolute one."""
+    folder = os.path.dirname(node.path) if node.path else ""
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(name)))
 
 
 def _number(
@@ -309,7 +364,8 @@ def to_yaml(ontology: Ontology) -> str:
     ]
     for spec in ontology.classes:
         lines.append(f"  - name: {quoted_text(spec.name)}")
-        lines.append(f"    prompts: [{', '.join(map(quoted_text, spec.prompts))}]")
+        if spec.prompts:
+            lines.append(f"    prompts: [{', '.join(map(quoted_text, spec.prompts))}]")
         if spec.negatives:
             lines.append(f"    not: [{', '.join(map(quoted_text, spec.negatives))}]")
         if spec.not_margin:
@@ -319,8 +375,18 @@ def to_yaml(ontology: Ontology) -> str:
             lines.append(f"    min_area: {plain_number(spec.min_area)}")
         if spec.max_area is not None:
             lines.append(f"    max_area: {plain_number(spec.max_area)}")
+        lines += _example_lines(spec.examples)
         lines.append("    color: '#{:02x}{:02x}{:02x}'".format(*spec.color))
     return "\n".join(lines) + "\n"
+
+
+def _example_lines(examples: Sequence[Example]) -> list[str]:
+    """Return a class's examples with their digests."""
+    lines = ["    examples:"] if examples else []
+    for one in examples:
+        place = "" if one.box is None else f", box: [{', '.join(map(plain_number, one.box))}]"
+        lines.append(f'      - {{image: {quoted_text(one.path)}{place}, digest: "{one.digest}"}}')
+    return lines
 
 
 def plain_number(number: float) -> str:

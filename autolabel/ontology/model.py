@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from autolabel.errors import OntologyError
+from autolabel.ontology.examples import Example
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -32,6 +33,7 @@ class ClassSpec:
         name: The class's name in labels and exports.
         prompts: Texts that mean this class, at least one.
         negatives: Texts that explain away boxes of this class.
+        examples: Pictures of it, asked beside the prompts; then there may be no prompts.
         threshold: Lowest score of a label, in [0, 1].
         min_area: Smallest box: up to 1 a share of the picture's area, above 1 square
             pixels. None: no limit.
@@ -52,6 +54,7 @@ class ClassSpec:
     max_area: float | None = None
     color: Color = AUTO_COLOR
     not_margin: float = 0.0
+    examples: tuple[Example, ...] = ()
 
     def __post_init__(self) -> None:
         """Normalise the texts and check every value."""
@@ -62,6 +65,8 @@ class ClassSpec:
             put(self, "name", check_name(self.name))
             put(self, "prompts", _distinct(check_prompt(text) for text in self.prompts))
             put(self, "negatives", _distinct(check_prompt(text) for text in self.negatives))
+            distinct = {one.prompt.casefold(): one for one in self.examples}
+            put(self, "examples", tuple(distinct.values()))
             put(self, "threshold", check_threshold(self.threshold))
             put(self, "not_margin", check_margin(self.not_margin))
             put(
@@ -78,10 +83,15 @@ class ClassSpec:
                 put(self, "color", distinct_colors([self.name], set())[self.name])
             put(self, "color", check_color(self.color))
             check_areas(self.min_area, self.max_area)
-            if not self.prompts:
+            if not self.asked:
                 raise ValueError("found no prompts, expected at least one")
         except ValueError as error:
             raise OntologyError(f"class {self.name!r}: {error}") from None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The prompts, then the texts that stand for the examples."""
+        return (*self.prompts, *(one.prompt for one in self.examples))
 
 
 @dataclass(frozen=True)
@@ -138,14 +148,19 @@ class Ontology:
     @cached_property
     def prompts(self) -> tuple[str, ...]:
         """All distinct texts to ask a model: the classes' own in class order, then the rest."""
-        positives = (text for spec in self.classes for text in spec.prompts)
+        positives = (text for spec in self.classes for text in spec.asked)
         negatives = (text for spec in self.classes for text in spec.negatives)
         return _distinct([*positives, *negatives])
+
+    @property
+    def examples(self) -> dict[str, Example]:
+        """The examples of all classes, by the text that stands for each among ``prompts``."""
+        return {one.prompt: one for spec in self.classes for one in spec.examples}
 
     @cached_property
     def prompt_classes(self) -> tuple[int | None, ...]:
         """The class that each of ``prompts`` means; None where it is only a negative."""
-        owner = {_key(text): i for i, spec in enumerate(self.classes) for text in spec.prompts}
+        owner = {_key(text): i for i, spec in enumerate(self.classes) for text in spec.asked}
         return tuple(owner.get(_key(text)) for text in self.prompts)
 
     @cached_property
@@ -164,19 +179,19 @@ class Ontology:
         That is which prompts share a class, and ``duplicate_iou``: see
         ``autolabel.select.to_segment``. Names, order and limits of classes don't matter.
         """
-        return _digest([sorted(sorted(spec.prompts) for spec in self.classes), self.duplicate_iou])
+        return _digest([sorted(sorted(spec.asked) for spec in self.classes), self.duplicate_iou])
 
     def groups_fingerprint(self) -> str:
         """Return a SHA-256 over which prompts share a class: ``segment_fingerprint`` less the IoU.
 
         With the same groups and a lower ``duplicate_iou``, the masks that are there will do.
         """
-        return _digest(sorted(sorted(spec.prompts) for spec in self.classes))
+        return _digest(sorted(sorted(spec.asked) for spec in self.classes))
 
     def selection_fingerprint(self) -> str:
         """Return a SHA-256 over everything that selecting uses; colours and path aside."""
         classes = [
-            [c.name, c.prompts, c.negatives, c.threshold, c.min_area, c.max_area]
+            [c.name, c.asked, c.negatives, c.threshold, c.min_area, c.max_area]
             + ([c.not_margin] if c.not_margin else [])
             for c in self.classes
         ]
@@ -297,7 +312,7 @@ def conflict(classes: tuple[ClassSpec, ...]) -> tuple[int, str | None, str] | No
         if (same := names.setdefault(_key(spec.name), spec.name)) != spec.name or len(names) <= i:
             also = "" if same == spec.name else f" (first written {same!r})"
             return i, None, f"the class {spec.name!r} appears twice{also}"
-        for text in spec.prompts:
+        for text in spec.asked:
             owner = owners.setdefault(_key(text), spec.name)
             if owner != spec.name:
                 found = f"the prompt {text!r} means both {owner!r} and {spec.name!r}"

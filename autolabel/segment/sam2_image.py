@@ -57,6 +57,20 @@ class Sam2Image:
         UsageError: If the device isn't there or the dtype unknown.
     """
 
+    CARD = {
+        "licence": "Apache-2.0",
+        "advice": "SAM 2 and 2.1; large for the best masks, tiny where there is no GPU",
+        "supports": ["video", "scores", "masks"],
+        "files": "checkpoint",
+        "checkpoints": [
+            ["facebook/sam2.1-hiera-large", "Apache-2.0", "0.9 GB"],
+            ["facebook/sam2.1-hiera-base-plus", "Apache-2.0", "0.3 GB"],
+            ["facebook/sam2.1-hiera-small", "Apache-2.0", "0.2 GB"],
+            ["facebook/sam2.1-hiera-tiny", "Apache-2.0", "0.2 GB"],
+        ],
+        "bundled": "segmenter",
+    }
+
     def __init__(self, path: str | Path, *, device: str = "cpu", dtype: str = "fp32") -> None:
         """Load the checkpoint onto the device."""
         if dtype not in DTYPES:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autolabel.select import box_iou
+from autolabel.boxes import box_iou
 from autolabel.store import rows
 from autolabel.store.database import errors_told
 from autolabel.store.reading import Reader

@@ -107,8 +107,8 @@ def candidate_rows(media_id: int, frame_index: int, found: Candidates) -> Iterat
 
 
 def pack_scores(scores: np.ndarray) -> list[bytes]:
-    """Return each row's scores above 0 as packed pairs (uint16 prompt, float32 score)."""
-    rows, prompts = np.nonzero(scores > 0)
+    """Return each row's scores above 0, and NaN, as pairs (uint16 prompt, float32 score)."""
+    rows, prompts = np.nonzero((scores > 0) | np.isnan(scores))
     packed = np.empty(len(rows), _SCORE)
     packed["prompt"], packed["score"] = prompts, scores[rows, prompts]
     data = packed.tobytes()

@@ -123,6 +123,7 @@ class _VideoLabeler:
         self._key = 0
         self._window: list[Prepared] = []
         self._summaries: dict[int, TrackSummary] = {}
+        self._unscored = False  # whether the detector gives no scores
         self.next_index = 0
 
     def see(self, frame: Frame) -> WindowResult | None:
@@ -235,6 +236,7 @@ class _VideoLabeler:
             if region is not None:
                 instances.append(one)
                 masks.append(mask)
+                self._unscored |= one.score is None
                 score = 1.0 if one.score is None else float(one.score)
                 found.append(Found(one.class_id, score, region, look(image, region)))
         return instances, masks, found
@@ -300,7 +302,8 @@ class _VideoLabeler:
         before = self._summaries.get(track.id)
         first = at.get(track.first, before.first if before else 0)
         last = at.get(track.last, before.last if before else 0)
-        self._summaries[track.id] = TrackSummary(track.id, track.class_id, track.score, first, last)
+        score = math.nan if self._unscored else track.score
+        self._summaries[track.id] = TrackSummary(track.id, track.class_id, score, first, last)
 
     def _commit(self, before: int) -> WindowResult | None:
         """Give the frames before a position, if there are any."""
@@ -332,6 +335,7 @@ class _VideoLabeler:
             "summaries": [
                 [s.track_id, s.class_id, s.score, s.first, s.last] for s in self._summaries.values()
             ],
+            "unscored": self._unscored,
             "sizes": [[w.height, w.width] for w in self._window],
         }
         out = io.BytesIO()
@@ -356,6 +360,7 @@ class _VideoLabeler:
         self._identity.load(head["identity"])
         self._cues.load(head["cues"])
         self._pending = Pending.of(head["pending"])
+        self._unscored = bool(head.get("unscored", False))
         self._summaries = {values[0]: TrackSummary(*values) for values in head["summaries"]}
         self._window = [Prepared(p, h, w) for p, (h, w) in zip(pixels, head["sizes"], strict=True)]
 

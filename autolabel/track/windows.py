@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ class TrackSummary:
     Attributes:
         track_id: From 1.
         class_id: The class that its key frames voted for, weighted by score.
-        score: Mean score of the key frames that found it.
+        score: Mean score of the key frames that found it; NaN if the detector gives none.
         first: Frame index where it appears.
         last: Frame index where it was seen last.
     """
@@ -79,7 +80,7 @@ class Label:
             box=self.box,
             detector_box=None if found is None else found.box,
             mask=self.mask,
-            score=track.score if found is None else found.score,
+            score=_known(track.score) if found is None else found.score,
             mask_score=self.seen,
             prompt=found.prompt if found is not None and other == track.class_id else None,
             runner_up_class=_runner_up(found, track.class_id),
@@ -87,6 +88,11 @@ class Label:
             frame_index=frame_index,
             track_id=track.track_id,
         )
+
+
+def _known(score: float) -> float | None:
+    """None for NaN: the mean of scores that the detector doesn't give."""
+    return None if math.isnan(score) else score
 
 
 def _runner_up(found: Instance | None, class_id: int) -> int | None:

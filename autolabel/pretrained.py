@@ -1,10 +1,10 @@
-"""A detector and its processor from a folder in transformers' format, checked before use."""
+"""A model and its processor from a folder in transformers' format, checked before use."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from autolabel.errors import WeightsError
+from autolabel.weights import sha256_of
 
 LOG = logging.getLogger(__name__)
 FEW = 0.01
@@ -40,29 +41,40 @@ def model_files(folder: Path, families: Sequence[str]) -> list[Path]:
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
         raise WeightsError(f"{folder}: no *.safetensors or *.bin file with weights")
-    return weights + sorted([*folder.glob("*.json"), *folder.glob("vocab.txt")])
+    return weights + sorted([*folder.glob("*.json"), *folder.glob("*.txt")])
 
 
-def load_detector(folder: Path, files: Sequence[Path], device: str) -> tuple[Any, Any]:
+def load_pretrained(
+    folder: Path,
+    files: Sequence[Path],
+    device: str,
+    model_class: Any = AutoModelForZeroShotObjectDetection,
+    processor_class: Any = AutoProcessor,
+    renamed: Mapping[str, str] | None = None,
+) -> tuple[Any, Any]:
     """Return the processor and the fp32 model, ready for inference, on ``device``.
 
     Args:
         folder: What to load; nothing is looked up anywhere else.
         files: What ``model_files`` returned.
         device: "cpu" or "cuda:N".
+        model_class: What reads the model.
+        processor_class: What reads the processor.
+        renamed: Patterns of tensors' names in the file, and what the model calls them.
 
     Raises:
         WeightsError: If a file is damaged, tensors are missing, or a weight is not finite.
     """
     transformers_logging.disable_progress_bar()  # a bar of its own would tear the run's bar
     try:
-        processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
+        processor: Any = processor_class.from_pretrained(folder, local_files_only=True)
+        model, report = model_class.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=files[0].suffix == ".safetensors",
             output_loading_info=True,
             dtype=torch.float32,
+            **({"key_mapping": dict(renamed)} if renamed else {}),
         )
     except Exception as error:  # transformers raises anything from OSError to its backends' own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -82,3 +94,8 @@ def _check_complete(folder: Path, missing: Sequence[str], tensors: int) -> None:
     if len(missing) > FEW * tensors:
         raise WeightsError(text)
     LOG.warning("%s; they hold random numbers", text)
+
+
+def fingerprint_of(name: str, dtype: str, files: Sequence[Path]) -> str:
+    """Return the SHA-256 of weights, settings and vocabulary, and the number format."""
+    return f"{name} {dtype} {' '.join(f'{path.name}:{sha256_of(path)}' for path in files)}"
