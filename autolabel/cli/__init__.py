@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from autolabel.cli import evaluate, export, import_, info, models, render, run, scenes, verify
+from autolabel.cli import app, evaluate, export, import_, info, models, render, run, scenes, verify
 from autolabel.errors import AutolabelError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -34,6 +34,7 @@ def cli() -> None:
 
 for _command in (
     run.run,
+    app.app,
     info.info,
     export.export,
     verify.verify,

@@ -150,9 +150,7 @@ class _Detector:
         (found,) = label_images([image], self._work.question, self._work.stages)
         bare = (None,) * len(found.candidates.proposals)
         if self._frames.last is not None and bare:
-            self._seen[self._frames.last] = replace(
-                found.candidates, masks=bare, mask_scores=bare
-            )
+            self._seen[self._frames.last] = replace(found.candidates, masks=bare, mask_scores=bare)
         return found.instances
 
     def take(self) -> dict[int, Candidates]:
