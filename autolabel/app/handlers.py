@@ -95,7 +95,7 @@ def example(desk: Desk, visit: Visit, kind: str) -> tuple[Path, str]:
         path = folder / "example.png"
         scene = make_scene(seed, **size)
         Image.fromarray(scene.image).save(path)
-        names = [one.name for one in scene.objects]
+        objects = list(scene.objects)
     else:
         path = folder / "example.mp4"
         scenes = list(islice(make_clip(seed, frames=EXAMPLE_FRAMES), EXAMPLE_FRAMES))
@@ -104,7 +104,8 @@ def example(desk: Desk, visit: Visit, kind: str) -> tuple[Path, str]:
                 writer.add(scene.image, Fraction(index, 12))
         names = [one.class_name for scene in scenes for one in scene.objects]
     desk.add(visit, kind, [str(path)])
-    return path, ", ".join(dict.fromkeys(names))
+    prompts = dict.fromkeys(f"{one.name} = {one.shape}" for one in objects)
+    return path, ", ".join(prompts)
 
 
 async def watched(lane: Lane, job: Job, served: Path) -> AsyncIterator[str]:

@@ -184,10 +184,10 @@ def _follow(job: Job, process: subprocess.Popen[bytes]) -> None:
     for line in process.stdout:
         with suppress(ValueError):
             job.take(json.loads(line))
-    with suppress(BrokenPipeError):
-        process.stdin.close()  # the worker takes it as the page's death: only now
     code = process.wait()
     process.stdout.close()
+    with suppress(BrokenPipeError):
+        process.stdin.close()  # to the worker that means that the page is gone: only now
     if job.over:
         return
     if code != 0 and not job.error:

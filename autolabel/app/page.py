@@ -267,7 +267,8 @@ class Tab:
             self._example, None,
             [self.file, page.quick, page.classes, page.yaml, self.models], **FREE,
         )  # fmt: skip
-        self.run.click(self._label, [*asked, *chosen], self._shown, **FREE)
+        begin = self._label_pictures if self.kind == "image" else self._label_video
+        self.run.click(begin, [*asked, *chosen], self._shown, **FREE)
         self.cancel.click(self._cancel, None, None, **FREE)
         self.slider.input(
             self._select, [self.which, self.slider], self._selected(),
@@ -316,16 +317,37 @@ class Tab:
             self.models: "tiny",
         }
 
+    async def _label_pictures(
+        self, quick: str, yaml: str, threshold: float, models: str, request: gr.Request
+    ) -> AsyncIterator[Update]:
+        """Label pictures."""
+        asked = Asked(quick or "", yaml or "", threshold)
+        async for update in self._label(asked, {"preset": models}, request):
+            yield update
+
+    async def _label_video(
+        self,
+        quick: str,
+        yaml: str,
+        threshold: float,
+        models: str,
+        prompt: str,
+        every: float,
+        request: gr.Request,
+    ) -> AsyncIterator[Update]:
+        """Label a video."""
+        asked = Asked(quick or "", yaml or "", threshold)
+        options = {"preset": models, "prompt_type": prompt, "keyframe_every": int(every)}
+        async for update in self._label(asked, options, request):
+            yield update
+
     async def _label(
-        self, quick: str, yaml: str, threshold: float, models: str, *more: Any, request: gr.Request
+        self, asked: Asked, options: dict[str, Any], request: gr.Request
     ) -> AsyncIterator[Update]:
         """Label what was uploaded, and show how far it is and what was found."""
         visit = self._visit(request)
-        options: dict[str, Any] = {"preset": models}
-        if self.kind == "video":
-            options |= {"prompt_type": more[0], "keyframe_every": int(more[1])}
         try:
-            ontology = Asked(quick or "", yaml or "", threshold).ontology()
+            ontology = asked.ontology()
             job = self.desk.label(visit, self.kind, to_yaml(ontology), options)
         except AutolabelError as error:
             yield {self.status: html.note("error", html.text(handlers.sentence(error)))}

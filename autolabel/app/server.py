@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,7 +90,10 @@ def _run(
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
     server = _Server(config, listening, ready)
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
-    server.run(sockets=[listening])
+    # uvicorn ends in good order, then raises the signal again: this is what it meets.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
 
 
 def application(desk: Desk, preset: str, login: tuple[str, str] | None) -> Any:

@@ -78,7 +78,8 @@ def plain(text: str, request: dict[str, Any]) -> str:
 
 def _watch() -> None:
     """End the process when the page is gone."""
-    sys.stdin.read()
+    while os.read(0, 4096):  # not sys.stdin: its lock would be held when Python ends
+        pass
     os._exit(1)
 
 
