@@ -102,7 +102,7 @@ def example(desk: Desk, visit: Visit, kind: str) -> tuple[Path, str]:
         with VideoWriter(path, *scenes[0].image.shape[:2]) as writer:
             for index, scene in enumerate(scenes):
                 writer.add(scene.image, Fraction(index, 12))
-        names = [one.class_name for scene in scenes for one in scene.objects]
+        objects = [one for scene in scenes for one in scene.objects]
     desk.add(visit, kind, [str(path)])
     prompts = dict.fromkeys(f"{one.name} = {one.shape}" for one in objects)
     return path, ", ".join(prompts)

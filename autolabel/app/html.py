@@ -197,7 +197,7 @@ def _object(one: dict[str, Any], key: str, named: dict[str, str], unit: float, w
     words = f"{named['name']} {one['score']:.2f}"
     words += f" #{one['track']}" if "track" in one else ""
     chip, size = unit * 2.9, unit * 2
-    long = len(words) * size * 0.56 + unit * 1.2
+    long = len(words) * size * 0.63 + unit * 1.2
     left, top = max(0.0, min(x1, width - long)), y1 - chip if y1 >= chip else y1
     shape = (
         f'<path d="{one["path"]}"/>'

@@ -176,9 +176,10 @@ class Tab:
             "Take the example", size="sm", variant="secondary", elem_id=f"al-{kind}-example"
         )
         self.models = gr.Dropdown(
-            [(f"{name}: {one.advice}", name) for name, one in PRESETS.items()],
+            list(PRESETS),
             value=self.page._preset,
             label="Models",
+            info="tiny knows drawn shapes only; base wants a GPU.",
             filterable=False,
             elem_id=f"al-{kind}-models",
         )
@@ -233,7 +234,7 @@ class Tab:
             self.table = gr.HTML(elem_id=f"al-{kind}-objects")
             with gr.Row(elem_classes="al-take"):
                 what = "picture" if kind == "image" else "video"
-                self.save = gr.Button(f"Save labelled {what}", elem_id=f"al-{kind}-save")
+                self.save = gr.Button(f"Save {what}", size="md", elem_id=f"al-{kind}-save")
                 self.format = gr.Dropdown(
                     list(FORMATS), value="coco", label="Format", filterable=False,
                     show_label=False, container=False, min_width=120, elem_id=f"al-{kind}-format",
@@ -242,8 +243,8 @@ class Tab:
                     True, label="with pictures", container=False, min_width=110,
                     elem_id=f"al-{kind}-pictures",
                 )  # fmt: skip
-                self.zip = gr.Button("Export as zip", elem_id=f"al-{kind}-zip")
-                self.keep = gr.Button("Open as a project", elem_id=f"al-{kind}-keep")
+                self.zip = gr.Button("Export as zip", size="md", elem_id=f"al-{kind}-zip")
+                self.keep = gr.Button("Open as a project", size="md", elem_id=f"al-{kind}-keep")
             self.files = gr.HTML(elem_id=f"al-{kind}-files")
             with gr.Accordion("Copy as command", open=False, elem_id=f"al-{kind}-copy"):
                 self.command = gr.Code(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,29 @@ def application(desk: Desk, preset: str, login: tuple[str, str] | None) -> Any:
 
     app = mounted(desk, preset, login)
 
-    async def guarded(request: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        response = await call(request)
-        for name, value in HEADERS.items():
-            response.headers[name] = value
-        return response
+    return Guarded(app)
 
-    app.middleware("http")(guarded)
-    return app
+
+class Guarded:
+    """An application whose every answer carries ``HEADERS``.
+
+    Args:
+        app: The ASGI application.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *more]}
+            await send(message)
+
+        await self._app(scope, receive, guarded)
 
 
 def _Server(config: Any, listening: socket.socket, ready: Callable[[str], None]) -> Any:
@@ -128,7 +144,8 @@ def _Server(config: Any, listening: socket.socket, ready: Callable[[str], None])
 
 def _not_cancelled(record: logging.LogRecord) -> bool:
     """Return whether a log line is worth showing: open pages at the end are no error."""
-    return "Cancel" not in record.getMessage()
+    cancelled = record.exc_info and record.exc_info[0] is asyncio.CancelledError
+    return not cancelled and "Cancel" not in record.getMessage()
 
 
 def _login(host: str, auth: str | None) -> tuple[str, str] | None:
