@@ -13,7 +13,7 @@ Example::
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -471,9 +471,21 @@ def _ontology(given: Ontology | str | Path) -> Ontology:
 
 
 def render(
-    project: str | Path, out: str | Path, *, limit: int | None = None, overwrite: bool = False
+    project: str | Path,
+    out: str | Path,
+    *,
+    limit: int | None = None,
+    overwrite: bool = False,
+    drawn: Callable[[], None] = lambda: None,
 ) -> RenderReport:
-    """Write a project's pictures with their labels drawn on.
+    """Write a project's pictures and videos with their labels drawn on.
+
+    Args:
+        project: The project folder.
+        out: The folder to write.
+        limit: The first inputs only.
+        overwrite: Replace what is there.
+        drawn: Is called after every picture and frame.
 
     Raises:
         UsageError: If ``out`` is not empty and ``overwrite`` is False.
@@ -482,4 +494,4 @@ def render(
     from autolabel import rendering
 
     with Project.open(Path(project), readonly=True) as opened:
-        return rendering.render(opened, Path(out), limit, overwrite)
+        return rendering.render(opened, Path(out), limit, overwrite, drawn)

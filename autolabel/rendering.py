@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, islice
@@ -54,11 +54,17 @@ class _Look:
         return path
 
 
-def render(project: Project, out: Path, limit: int | None, overwrite: bool) -> RenderReport:
+def render(
+    project: Project,
+    out: Path,
+    limit: int | None,
+    overwrite: bool,
+    drawn: Callable[[], None] = lambda: None,
+) -> RenderReport:
     """Draw a project's labels on its pictures (JPEG) and videos (MP4) and write them to ``out``.
 
     Each keeps its name with ".jpg" or ".mp4" added ("street/1.png.jpg"), so that none
-    overwrites another.
+    overwrites another. ``drawn`` is called after every picture and frame.
 
     Raises:
         UsageError: If ``out`` is not empty and ``overwrite`` is False.
@@ -76,9 +82,10 @@ def render(project: Project, out: Path, limit: int | None, overwrite: bool) -> R
         try:
             if media.kind == "image":
                 _picture(media, list(instances), look)
+                drawn()
                 pictures += 1
             else:
-                _video(media, instances, look, video)
+                _video(media, instances, look, video, drawn)
                 videos += 1
         except InputError as error:
             missing.append(f"{media.name}: {str(error).removeprefix(f'{media.path}: ')}")
@@ -97,7 +104,11 @@ def _picture(media: MediaRecord, instances: list[Instance], look: _Look) -> None
 
 
 def _video(
-    media: MediaRecord, instances: Iterable[Instance], look: _Look, chosen: VideoConfig
+    media: MediaRecord,
+    instances: Iterable[Instance],
+    look: _Look,
+    chosen: VideoConfig,
+    drawn: Callable[[], None],
 ) -> None:
     """Draw one video: H.264, the source's own timing, a frame at a time."""
     from autolabel.media.encoding import VideoWriter
@@ -111,6 +122,7 @@ def _video(
             for frame, labels in _paired(frames, instances):
                 seconds = frame.index / FOLDER_RATE if frame.time is None else frame.time
                 writer.add(look.draw(frame.image, labels), Fraction(seconds))
+                drawn()
         except DamagedVideo:
             pass  # it was labelled as far as it goes, and said so then
     partial.replace(target)

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from autolabel.cli import (
+    app,
     calibrate,
     check_plugin,
     evaluate,
@@ -52,6 +53,7 @@ def cli() -> None:
 
 for _command in (
     run.run,
+    app.app,
     info.info,
     export.export,
     verify.verify,

@@ -21,7 +21,7 @@ from autolabel.store import Result
 from autolabel.track.values import Tracker
 from autolabel.track.video import TrackSettings, label_video
 from autolabel.track.windows import WindowResult
-from autolabel.types import Frame, Image, Instance, MediaItem, MediaRecord
+from autolabel.types import Candidates, Frame, Image, Instance, MediaItem, MediaRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,13 @@ def _label(job: VideoWork, item: MediaItem) -> bool:
     )
     state = _state(job, media)
     frames = _Frames(item.path, job.config)
+    detector = _Detector(job.work, frames)
     began = time.perf_counter()
-    for window in label_video(frames, _Detector(job.work), job.tracker, _settings(job), state):
+    for window in label_video(frames, detector, job.tracker, _settings(job), state):
         media = replace(media, frames=window.next_index)
         seconds = {"track": time.perf_counter() - began}
-        result = Result(media, stat.st_size, stat.st_mtime_ns, {}, _labels(window), seconds)
+        found = detector.take()
+        result = Result(media, stat.st_size, stat.st_mtime_ns, found, _labels(window), seconds)
         classes = {track.track_id: track.class_id for track in window.tracks}
         project.append(result, window.state, classes)
         job.work.progress.advance(
@@ -132,16 +134,29 @@ class _Frames:
             self.broken = str(error).removeprefix(f"{self._path}: ")
 
 
-@dataclass(frozen=True, slots=True)
 class _Detector:
-    """Labels of one frame, as of a picture."""
+    """Labels of one frame, as of a picture; what it saw waits to be stored with the window.
 
-    work: Work
+    Masks are left out of that: a label's mask is the tracker's, and what scored too low to be
+    followed is kept to say what was there, not to be drawn.
+    """
+
+    def __init__(self, work: Work, frames: _Frames) -> None:
+        self._work, self._frames = work, frames
+        self._seen: dict[int, Candidates] = {}
 
     def __call__(self, image: Image) -> tuple[Instance, ...]:
         """Return the labels of one key frame."""
-        (found,) = label_images([image], self.work.question, self.work.stages)
+        (found,) = label_images([image], self._work.question, self._work.stages)
+        bare = (None,) * len(found.candidates.proposals)
+        if self._frames.last is not None and bare:
+            self._seen[self._frames.last] = replace(found.candidates, masks=bare, mask_scores=bare)
         return found.instances
+
+    def take(self) -> dict[int, Candidates]:
+        """Return the candidates of the key frames since the last call, by frame index."""
+        seen, self._seen = self._seen, {}
+        return seen
 
 
 def _settings(job: VideoWork) -> TrackSettings:
@@ -152,5 +167,5 @@ def _settings(job: VideoWork) -> TrackSettings:
 
 
 def _labels(window: WindowResult) -> list[Instance]:
-    """Return a window's labels as they are stored: a video's candidates are not kept."""
+    """Return a window's labels as they are stored: they are the tracker's, of no candidate."""
     return [replace(label, detector_box=None) for _, labels in window.frames for label in labels]

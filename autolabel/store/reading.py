@@ -99,16 +99,23 @@ class Reader:
         """Yield the inputs that failed, by name; ``reason`` says why."""
         return self.media("failed")
 
-    def instances(self, name: str) -> list[Instance]:
-        """Return an input's labels, rejected ones included, in the order of ``labelled``."""
+    def instances(self, name: str, since: int = 0) -> list[Instance]:
+        """Return an input's labels, rejected ones included, in the order of ``labelled``.
+
+        Args:
+            name: The input.
+            since: Of a video, the first frame whose labels are wanted.
+        """
         media = self._known(name)
         return list(
             rows.read_instances(
                 media,
                 self._rows(
                     f"SELECT {rows.INSTANCE} FROM labels l {rows.LABEL_CANDIDATE} WHERE l.media_id "
-                    "= (SELECT id FROM media WHERE name = ?) ORDER BY l.frame_index",
+                    "= (SELECT id FROM media WHERE name = ?) AND l.frame_index >= ? "
+                    "ORDER BY l.frame_index",
                     rows.text(name),
+                    since,
                 ),
             )
         )

@@ -1,0 +1,64 @@
+"""What a visitor may upload, and how that is checked before and while it is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolabel.errors import InputError
+from autolabel.media.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+
+EXTENSIONS = {"image": IMAGE_EXTENSIONS, "video": VIDEO_EXTENSIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one job may be.
+
+    Attributes:
+        megabytes: Of one uploaded file.
+        pictures: Number of pictures.
+        seconds: Length of a video.
+        frames: Number of frames of a video.
+    """
+
+    megabytes: int = 200
+    pictures: int = 20
+    seconds: float = 60.0
+    frames: int = 3600
+
+    def check_names(self, kind: str, names: Sequence[str]) -> None:
+        """Raise InputError if these can't be what this kind of job takes, judged by their names."""
+        if kind == "image" and len(names) > self.pictures:
+            raise InputError(
+                f"{len(names)} pictures are too many: {self.pictures} at most here. For more, "
+                "use the command line."
+            )
+        for name in names:
+            if Path(name).suffix.lower() not in EXTENSIONS[kind]:
+                raise InputError(_wrong_tab(kind, name))
+
+    def check_video(self, name: str, frames: int, seconds: float | None) -> None:
+        """Raise InputError if a video is too long; 0 frames, None seconds: not known."""
+        if seconds is not None and seconds > self.seconds:
+            raise InputError(
+                f"{name} is {seconds:.0f} seconds long; {self.seconds:g} seconds at most here. "
+                "Upload a shorter part of it, or use the command line, which has no limit."
+            )
+        if frames > self.frames:
+            raise InputError(
+                f"{name} has {frames} frames; {self.frames} at most here. Upload a shorter part "
+                "of it, or use the command line, which has no limit."
+            )
+
+
+def _wrong_tab(kind: str, name: str) -> str:
+    """Return why a file of this name isn't taken."""
+    suffix = Path(name).suffix.lower()
+    if kind == "image" and suffix in VIDEO_EXTENSIONS:
+        return f"{name} is a video: upload it in the Video tab."
+    if kind == "video" and suffix in IMAGE_EXTENSIONS:
+        return f"{name} is a picture: upload it in the Image tab."
+    what = "picture" if kind == "image" else "video"
+    return f"{name} is not a {what} that is read here: expected {' '.join(EXTENSIONS[kind])}."
