@@ -132,7 +132,9 @@ def hide(seed: int, frames: int = 96) -> Iterator[Scene]:
     wall = cast.walk((0, frames), ((x, y), (x, y)), low=41, high=43)
     wall = replace(wall, look=replace(wall.look, shape="heart", angle=0), turn=0, swell=0)
     path = ((25, y), (x, y), (x, y), (SIDE - 25, y))
-    walker = cast.walk((start, start + 25, start + 25 + stay, start + 50 + stay), path, low=15, high=17)
+    walker = cast.walk(
+        (start, start + 25, start + 25 + stay, start + 50 + stay), path, low=15, high=17
+    )
     return direct_clip(seed, [walker, cast.bystander(frames), wall], frames=frames)
 
 

@@ -90,6 +90,9 @@ class TrueSession:
         for one in ids:
             self.objects.pop(one, None)
 
+    def forget(self, ids: Sequence[int]) -> None:
+        """Nothing is remembered."""
+
     def state(self) -> bytes:
         return json.dumps(self.objects).encode()
 
@@ -140,7 +143,9 @@ def compared(name: str, scenes: Sequence[Scene], labels: Clips) -> tuple[ClipSco
     found: dict[int, list[Thing]] = {}
     for index, some in labels.items():
         found[index] = [
-            Thing(numbers.setdefault(one.track_id or 0, len(numbers)), one.class_id, one.mask, one.box)
+            Thing(
+                numbers.setdefault(one.track_id or 0, len(numbers)), one.class_id, one.mask, one.box
+            )
             for one in some
         ]
     tracks = 1 + max((t.track for things in truths.values() for t in things), default=-1)
@@ -183,7 +188,11 @@ def by_distance(scenes: Sequence[Scene], labels: Clips, every: int) -> dict[int,
 
 
 def run_event(
-    name: str, models: Models, settings: TrackSettings, seeds: Sequence[int], say: Callable[[str], None]
+    name: str,
+    models: Models,
+    settings: TrackSettings,
+    seeds: Sequence[int],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Label the clips of one event; gives the row of the table."""
     scores, shared, seconds, frames = [], 0, 0.0, 0

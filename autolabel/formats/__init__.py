@@ -213,12 +213,14 @@ def export(
     told = marker(format_name, options, select, split)
     with complete_folder(out, told, overwrite) as folder:
         writer.open(folder, source.classes(), chosen, tally)
+        broken = 0
         for media, instances in source.labelled():
             writer.add(media, instances)
+            broken += media.status == "failed"
         writer.close()
         told |= {"pictures": tally.pictures, "instances": tally.instances}
         told |= {"affected": dict(tally.affected)} if tally.affected else {}
-    notes, fidelity = list(_notes(project, tally)), None
+    notes, fidelity = list(_notes(project, tally, broken)), None
     if verify:
         again = Selected(project, select, Tally())
         try:
@@ -302,12 +304,20 @@ def _class(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _notes(project: LabelSource, tally: Tally) -> tuple[str, ...]:
-    """Return what is not in the export and why."""
+def _notes(project: LabelSource, tally: Tally, broken: int) -> tuple[str, ...]:
+    """Return what is not in the export and why.
+
+    Args:
+        project: What was exported.
+        tally: What the writer left out or changed.
+        broken: How many videos broke off and are in it as far as they were labelled.
+    """
     lines = [f"{count} left out: {reason}" for reason, count in sorted(tally.skipped.items())]
     lines += [f"{count} affected: {what}" for what, count in sorted(tally.affected.items())]
+    if broken:
+        lines.append(f"{broken} in part: videos that broke off, as far as they were labelled")
     for status, why in (("failed", "could not be labelled"), ("partial", "are not finished")):
-        count = sum(1 for _ in project.media(status))
-        if count:
+        count = sum(1 for _ in project.media(status)) - (broken if status == "failed" else 0)
+        if count > 0:
             lines.append(f"{count} left out: inputs that {why} (see autolabel info)")
     return tuple(lines)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,10 +22,11 @@ from autolabel import masks as rle
 from autolabel.errors import UsageError
 from autolabel.track.cues import Cue, CueSettings, SceneCues
 from autolabel.track.identity import Identity
-from autolabel.track.regions import Region, look, points_in, share
+from autolabel.track.lookback import LookBack, Window
+from autolabel.track.regions import Region, iou, look, points_in
 from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
 from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
-from autolabel.track.windows import Label, Pending, TrackSummary, WindowResult
+from autolabel.track.windows import Pending, TrackSummary, WindowResult, label_of
 from autolabel.types import Frame, Image, Instance, Mask
 
 Detect = Callable[[Image], Sequence[Instance]]
@@ -42,6 +43,9 @@ class TrackSettings:
         points: How many points, for "point".
         refresh: A key frame's detection corrects the track that it belongs to.
         carry_back: New objects are followed backwards to where they appear.
+        mend_below: A track whose mask overlaps its detection less than this (IoU) has gone wrong
+            since the key frame before: it is followed back from this one to mend its labels,
+            and what was remembered on the way is forgotten. 0: never.
         carry_overlap: ... which ends where this share of the smaller is on another object.
         change_gap: A change of scene that is no cut brings the next key frame forward, if the
             last one is at least so many frames ago.
@@ -54,6 +58,7 @@ class TrackSettings:
     points: int = 3
     refresh: bool = True
     carry_back: bool = True
+    mend_below: float = 0.7
     carry_overlap: float = 0.5
     change_gap: int = 3
     identity: IdentitySettings = field(default_factory=IdentitySettings)
@@ -181,12 +186,9 @@ class _VideoLabeler:
     def _put(
         self, position: int, track_id: int, mask: Mask, seen: float, found: Instance | None = None
     ) -> None:
-        region = Region.of(mask)
-        if region is None:
-            return
-        box = tuple(float(v) for v in region.box)
-        label = Label(rle.encode(mask), (box[0], box[1], box[2], box[3]), seen, found)
-        self._pending.labels[position][track_id] = label
+        label = label_of(mask, seen, found)
+        if label is not None:
+            self._pending.labels[position][track_id] = label
 
     def _keyframe(self, frame: Frame, prepared: Prepared, shown: dict[int, Region]) -> None:
         """Detect, decide who is who, show the tracker what is new, and carry it back."""
@@ -195,25 +197,47 @@ class _VideoLabeler:
         instances, masks, found = self._detections(frame.image)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
-        fresh = [*outcome.revived, *outcome.born]
-        self._session.remove([i for _, i in fresh])
-        again = []
-        for d, track_id in outcome.matched:
-            if self._settings.refresh:
-                again.append((d, track_id))
+        lost = self._gone_wrong(outcome, shown, found)
+        fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
+        self._session.remove(fresh)
+        self._session.forget(lost)
+        prompts: dict[int, Prompt] = {}
+        by_track: dict[int, Instance] = {}
+        for d, track_id in [*outcome.matched, *outcome.revived, *outcome.born]:
+            if track_id in fresh or track_id in lost or self._settings.refresh:
+                prompts[track_id] = self._prompt(instances[d], masks[d])
+                by_track[track_id] = instances[d]
             else:
                 label = self._pending.labels[self._position][track_id]
-                mask = rle.decode(label.mask)
-                self._put(self._position, track_id, mask, label.seen, instances[d])
-        prompts = {i: self._prompt(instances[d], masks[d]) for d, i in [*again, *fresh]}
+                self._put(
+                    self._position, track_id, rle.decode(label.mask), label.seen, instances[d]
+                )
         told = self._session.add(list(prompts), list(prompts.values()))
-        by_track = {i: instances[d] for d, i in [*again, *fresh]}
         for track_id, mask, score in zip(told.ids, told.masks, told.scores, strict=True):
             self._put(self._position, track_id, mask, float(score), by_track[track_id])
-        if self._settings.carry_back and fresh and self._window:
-            self._carry_back({i: prompts[i] for _, i in fresh}, prepared)
+        if self._settings.carry_back and self._window and (fresh or lost):
+            self._look_back({i: prompts[i] for i in [*lost, *fresh]}, fresh, prepared)
         for track in self._identity.tracks.values():
             self._summarise(track)
+
+    def _gone_wrong(
+        self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
+    ) -> list[int]:
+        """The tracks whose detection says that following them went wrong in this window."""
+        here = set(self._pending.labels[self._key]) if self._window else set()
+        limit = self._settings.mend_below
+        lost = [
+            i for d, i in outcome.matched if i in here and iou(shown[i], found[d].region) < limit
+        ]
+        return lost + [i for _, i in outcome.revived if i in here and limit > 0]
+
+    def _look_back(self, prompts: dict[int, Prompt], fresh: list[int], prepared: Prepared) -> None:
+        """Follow objects backwards through the window: the new ones, and those lost on the way."""
+        window = Window(self._key, self._window, prepared)
+        back = LookBack(self._tracker, self._pending, window, self._settings.carry_overlap)
+        back.run(prompts, fresh)
+        for track_id, first in back.earlier.items():
+            self._identity.carried_back(track_id, first)
 
     def _let_go(self, outcome: KeyframeOutcome) -> None:
         """Stop following who is gone; unmake the labels of what was no object."""
@@ -246,54 +270,6 @@ class _VideoLabeler:
             return Prompt(mask=mask)
         points = points_in(mask, self._settings.points)
         return Prompt(points=points, labels=(1,) * len(points))
-
-    def _carry_back(self, prompts: dict[int, Prompt], prepared: Prepared) -> None:
-        """Follow new objects backwards through the window to where they appear."""
-        session = self._tracker.session()
-        session.step(prepared)
-        session.add(list(prompts), list(prompts.values()))
-        together = self._overlaps(self._position)
-        for position in range(self._position - 1, self._key - 1, -1):
-            tracked = session.step(self._window[position - self._key])
-            for track_id, mask, score in zip(
-                tracked.ids, tracked.masks, tracked.scores, strict=True
-            ):
-                before = self._pending.labels[position].get(track_id)
-                if before is None and score > 0.5:
-                    self._put(position, track_id, mask, float(score))
-                if not self._arrived(position, track_id, before, together):
-                    self._identity.carried_back(track_id, position)
-                    continue
-                session.remove([track_id])
-                if before is None:
-                    self._pending.labels[position].pop(track_id, None)
-            if not session.ids:
-                break
-
-    def _arrived(
-        self, position: int, track_id: int, before: Label | None, together: set[tuple[int, int]]
-    ) -> bool:
-        """Whether going back with a track ends here: it isn't seen, or is known already.
-
-        It also ends where it lies on another object that it isn't part of in the key frame.
-        """
-        if before is not None or track_id not in self._pending.labels[position]:
-            return True
-        on = {pair for pair in self._overlaps(position) if track_id in pair}
-        return not on <= together
-
-    def _overlaps(self, position: int) -> set[tuple[int, int]]:
-        """Pairs of tracks of which one lies on the other in a frame."""
-        labels = self._pending.labels[position]
-        regions = [(i, Region.of(rle.decode(labels[i].mask))) for i in sorted(labels)]
-        known = [(i, region) for i, region in regions if region is not None]
-        limit = self._settings.carry_overlap
-        return {
-            (i, j)
-            for n, (i, a) in enumerate(known)
-            for j, b in known[n + 1 :]
-            if share(a, b) >= limit
-        }
 
     def _summarise(self, track: Track) -> None:
         at = self._pending.index

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autolabel.types import RLE, Instance
+from autolabel import masks as rle
+from autolabel.track.regions import Region
+from autolabel.types import RLE, Instance, Mask
 
 _Box = tuple[float, float, float, float]
 
@@ -87,6 +89,15 @@ class Label:
             frame_index=frame_index,
             track_id=track.track_id,
         )
+
+
+def label_of(mask: Mask, seen: float, found: Instance | None = None) -> Label | None:
+    """The label of a mask bool (H, W); None where it is empty."""
+    region = Region.of(mask)
+    if region is None:
+        return None
+    box = tuple(float(v) for v in region.box)
+    return Label(rle.encode(mask), (box[0], box[1], box[2], box[3]), seen, found)
 
 
 def _runner_up(found: Instance | None, class_id: int) -> int | None:
