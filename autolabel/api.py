@@ -233,7 +233,8 @@ def export(
         classes: Names of the classes to keep; none for all.
         status: "all", or "accepted" for what was accepted in review.
         exclude_empty: Leave out pictures without labels.
-        **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
+        **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``; ``frames``, a
+            Path: the labelled frames of videos are written there, as pictures.
 
     Raises:
         UsageError: If the format or an option is unknown, or ``out`` is not empty.

@@ -4,6 +4,7 @@
     python -m benchmarks.identity --segmenter sam2:runs/more/out # other weights
     python -m benchmarks.identity --detections true              # true boxes and masks at key frames
     python -m benchmarks.identity --detections true --tracker true   # the identity logic alone
+    python -m benchmarks.identity --detections true --tracker sloppy # ... with a poor tracker
 
 Clips come from ``benchmarks.event_clips`` and go through detector, tracker and identity as in a
 run, without H.264 in between. ``shared`` counts ids that lie on two different objects (mask IoU
@@ -13,7 +14,6 @@ from 0.5, in any frame); ``--save FILE`` keeps the figures as JSON.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from collections import Counter, defaultdict
@@ -32,77 +32,14 @@ from autolabel.pipeline import Question, Stages, label_images
 from autolabel.registry import load_grounder, load_segmenter, load_tracker, preset
 from autolabel.tiny.scenes import CLASSES, Scene
 from autolabel.track.regions import Region, iou
-from autolabel.track.values import Prepared, Prompt, Tracked, Tracker
+from autolabel.track.values import Tracker
 from autolabel.track.video import Detect, TrackSettings, label_video
 from autolabel.types import Frame, Image, Instance
 from benchmarks.event_clips import EVENTS
+from benchmarks.stand_ins import SloppyTracker, TrueTracker, picture_key
 
 SHAPES = Path(__file__).parents[1] / "ontologies" / "shapes.yaml"
 Clips = dict[int, Sequence[Instance]]
-
-
-def picture_key(image: Image) -> str:
-    return hashlib.blake2b(image.tobytes(), digest_size=12).hexdigest()
-
-
-class TrueTracker:
-    """Stands in for the tracker: says where the prompted object really is."""
-
-    def __init__(self, scenes: Sequence[Scene]) -> None:
-        self._scenes = {picture_key(scene.image): scene for scene in scenes}
-
-    def prepare(self, image: Image) -> Prepared:
-        return Prepared(image, *image.shape[:2])
-
-    def session(self) -> TrueSession:
-        return TrueSession(self._scenes)
-
-    def restore(self, state: bytes) -> TrueSession:
-        session = self.session()
-        session.objects = {int(key): value for key, value in json.loads(state).items()}
-        return session
-
-
-class TrueSession:
-    def __init__(self, scenes: dict[str, Scene]) -> None:
-        self._scenes = scenes
-        self._now: Scene | None = None
-        self.objects: dict[int, int] = {}
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        return tuple(self.objects)
-
-    def step(self, frame: Image | Prepared) -> Tracked:
-        assert isinstance(frame, Prepared)
-        self._now = self._scenes[picture_key(frame.pixels)]
-        return self._seen(self.ids)
-
-    def add(self, ids: Sequence[int], prompts: Sequence[Prompt]) -> Tracked:
-        assert self._now is not None
-        for one, prompt in zip(ids, prompts, strict=True):
-            assert prompt.mask is not None
-            shares = {o.track_id: (o.mask & prompt.mask).sum() for o in self._now.objects}
-            self.objects[one] = max(shares, key=lambda track: shares[track], default=-1)
-        return self._seen(ids)
-
-    def remove(self, ids: Sequence[int]) -> None:
-        for one in ids:
-            self.objects.pop(one, None)
-
-    def forget(self, ids: Sequence[int]) -> None:
-        """Nothing is remembered."""
-
-    def state(self) -> bytes:
-        return json.dumps(self.objects).encode()
-
-    def _seen(self, ids: Sequence[int]) -> Tracked:
-        assert self._now is not None
-        there = {o.track_id: o.mask for o in self._now.objects}
-        nothing = np.zeros(self._now.image.shape[:2], np.bool_)
-        masks = [there.get(self.objects[one], nothing) for one in ids]
-        scores = np.array([0.95 if mask.any() else 0.05 for mask in masks], np.float32)
-        return Tracked(tuple(ids), np.stack(masks) if masks else nothing[None][:0], scores)
 
 
 def true_labels(scene: Scene) -> list[Instance]:
@@ -118,10 +55,10 @@ def true_labels(scene: Scene) -> list[Instance]:
 
 @dataclass(frozen=True)
 class Models:
-    """What labels the clips; None: the truth stands in."""
+    """What labels the clips; where ``detect`` is None the truth stands in."""
 
     detect: Detect | None
-    tracker: Tracker | None
+    tracker: Tracker | Callable[[Sequence[Scene]], Tracker]
 
     def label(self, scenes: Sequence[Scene], settings: TrackSettings) -> Clips:
         """The labels of each frame."""
@@ -131,7 +68,7 @@ class Models:
             return true_labels(truths[picture_key(image)])
 
         frames = (Frame(scene.image, i, i / 12) for i, scene in enumerate(scenes))
-        tracker = self.tracker or TrueTracker(scenes)
+        tracker = self.tracker(scenes) if callable(self.tracker) else self.tracker
         windows = label_video(frames, self.detect or truth, tracker, settings)
         return {index: labels for window in windows for index, labels in window.frames}
 
@@ -243,7 +180,9 @@ def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def load_models(options: argparse.Namespace) -> Models:
     chosen = preset(options.models)
-    detect, tracker = None, None
+    detect: Detect | None = None
+    tracker: Tracker | Callable[[Sequence[Scene]], Tracker]
+    tracker = SloppyTracker if options.tracker == "sloppy" else TrueTracker
     if options.detections == "model":
         ontology = load_ontology(SHAPES)
         stages = Stages(
@@ -264,7 +203,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--segmenter", help="the same; it is the tracker, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--detections", choices=["model", "true"], default="model")
-    parser.add_argument("--tracker", choices=["model", "true"], default="model")
+    parser.add_argument("--tracker", choices=["model", "true", "sloppy"], default="model")
     parser.add_argument("--events", nargs="*", default=list(EVENTS), choices=list(EVENTS))
     parser.add_argument("--count", type=int, default=3, help="clips an event")
     parser.add_argument("--seed", type=int, default=700_000)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from autolabel.errors import FormatError, UsageError
 from autolabel.formats.base import ExportOptions, LabelSource, Tally
 from autolabel.formats.fidelity import Fidelity
 from autolabel.formats.folder import complete_folder
+from autolabel.formats.labelled_frames import LabelledFrames, frames_folder
 from autolabel.formats.selection import Selected, Selection
 from autolabel.formats.split import FolderPerPart, SplitRequest
 from autolabel.formats.verify import READERS, Reading, VerifyReport, marker, verify_folder
@@ -160,6 +162,7 @@ class ExportReport:
         instances: Labels.
         notes: What was left out and why, one line each.
         fidelity: How well the export, read back, fits the labels; None if it was not.
+        frames: Frames of videos written as pictures; None if they weren't asked for.
     """
 
     format: str
@@ -168,6 +171,7 @@ class ExportReport:
     instances: int
     notes: tuple[str, ...]
     fidelity: Fidelity | None = field(default=None, compare=False)
+    frames: int | None = None
 
 
 def export(
@@ -179,6 +183,7 @@ def export(
     select: Selection | None = None,
     split: SplitRequest | None = None,
     verify: bool = True,
+    frames: Path | None = None,
     **options: Any,
 ) -> ExportReport:
     """Write a project's labels to the folder ``out``, which appears when it is complete.
@@ -193,6 +198,7 @@ def export(
         select: Which labels and inputs to write; None for all.
         split: How to divide the inputs; None for one part.
         verify: Read the export back and compare it with the labels.
+        frames: Write the labelled frames of videos there, as pictures.
         **options: Fields of ``ExportOptions``.
 
     Raises:
@@ -211,10 +217,14 @@ def export(
     if folders:
         writer = FolderPerPart(lambda: _load(known.target))
     told = marker(format_name, options, select, split)
-    with complete_folder(out, told, overwrite) as folder:
+    with complete_folder(out, told, overwrite) as folder, ExitStack() as stack:
+        written: Selected | LabelledFrames = source
+        if frames is not None:
+            beside = stack.enter_context(frames_folder(frames, out, folder, overwrite))
+            written = LabelledFrames(source, beside, tally)
         writer.open(folder, source.classes(), chosen, tally)
         broken = 0
-        for media, instances in source.labelled():
+        for media, instances in written.labelled():
             writer.add(media, instances)
             broken += media.status == "failed"
         writer.close()
@@ -232,7 +242,8 @@ def export(
         except FormatError as error:
             notes.append(f"the export can't be read back: {error}")
     counts = tally.pictures, tally.instances
-    return ExportReport(format_name, out, *counts, tuple(notes), fidelity)
+    extracted = written.count if isinstance(written, LabelledFrames) else None
+    return ExportReport(format_name, out, *counts, tuple(notes), fidelity, extracted)
 
 
 def verify(folder: Path, project: LabelSource | None = None, reader: str = "own") -> VerifyReport:

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from autolabel import masks as rle
-from autolabel.track.regions import Region, iou, share
+from autolabel.track.regions import Look, Region, iou, likeness, look, share
 from autolabel.track.values import Prepared, Prompt, Tracker
 from autolabel.track.windows import Label, Pending, label_of
 from autolabel.types import Mask
@@ -53,6 +55,7 @@ class LookBack:
         pending: The labels of the window, which this changes.
         window: The window.
         overlap: From this share of the smaller on, an object lies on another.
+        stranger_look: See ``IdentitySettings``.
         earlier: What is found out: track -> first position, of the new ones.
     """
 
@@ -60,16 +63,23 @@ class LookBack:
     pending: Pending
     window: Window
     overlap: float
+    stranger_look: float
     earlier: dict[int, int] = field(default_factory=dict)
 
-    def run(self, prompts: Mapping[int, Prompt], fresh: Sequence[int]) -> None:
+    def run(
+        self, prompts: Mapping[int, Prompt], looks: Mapping[int, Look], fresh: Sequence[int]
+    ) -> None:
         """Follow objects back and change the window's labels accordingly.
 
         Args:
             prompts: Where they are in the later key frame.
+            looks: What they look like there.
             fresh: Which of them are new; the others were lost on the way.
         """
         seen = self._follow(prompts, set(fresh))
+        for track_id, back in seen.items():
+            for position in [p for p in back if self._is_strange(p, back, looks[track_id])]:
+                del back[position]
         for track_id in prompts:
             if track_id not in fresh:
                 self._mend(track_id, seen[track_id])
@@ -150,9 +160,19 @@ class LookBack:
     def _is_elsewhere(self, position: int, mask: Mask) -> bool:
         """Whether a mask lies on another object that is labelled there."""
         region = Region.of(mask)
-        others = [Region.of(rle.decode(l.mask)) for l in self.pending.labels[position].values()]
+        others = [Region.of(rle.decode(one.mask)) for one in self.pending.labels[position].values()]
         limit = max(self.overlap, 0.5)
         return region is None or any(o is not None and iou(region, o) >= limit for o in others)
+
+    def _is_strange(self, position: int, back: _Seen, found: Look) -> bool:
+        """Whether what is seen there has nearly nothing of the object's colours."""
+        pixels = self.window.frames[position - self.window.start].pixels
+        rows, columns = (
+            np.arange(side) * length // side
+            for side, length in zip(pixels.shape[:2], back[position][0].shape, strict=True)
+        )
+        region = Region.of(back[position][0][np.ix_(rows, columns)])
+        return region is None or likeness(look(pixels, region), found) < self.stranger_look
 
     def _overlaps(self, position: int) -> set[tuple[int, int]]:
         """Pairs of tracks of which one lies on the other in a frame."""

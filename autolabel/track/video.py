@@ -47,8 +47,9 @@ class TrackSettings:
             since the key frame before: it is followed back from this one to mend its labels,
             and what was remembered on the way is forgotten. 0: never.
         carry_overlap: ... which ends where this share of the smaller is on another object.
-        change_gap: A change of scene that is no cut brings the next key frame forward, if the
-            last one is at least so many frames ago.
+        look_again: An object that is lost brings the next key frame forward.
+        change_gap: ... as a change of scene that is no cut does, if the last one is at least so
+            many frames ago.
         identity: What counts as the same object.
         cues: What counts as another scene.
     """
@@ -60,6 +61,7 @@ class TrackSettings:
     carry_back: bool = True
     mend_below: float = 0.7
     carry_overlap: float = 0.5
+    look_again: bool = True
     change_gap: int = 3
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     cues: CueSettings = field(default_factory=CueSettings)
@@ -140,10 +142,8 @@ class _VideoLabeler:
             self._cut(frame)
         self._pending.begin(self._position, frame.index)
         prepared = self._tracker.prepare(frame.image)
-        shown = self._follow(self._session.step(prepared))
-        since = self._position - self._key
-        due = since >= self._settings.keyframe_every or self._position == 0 or cue is Cue.CUT
-        if not due and (cue is not Cue.CHANGE or since < self._settings.change_gap):
+        shown = self._follow(self._session.step(prepared), frame.image, cue)
+        if not self._is_due(cue, shown):
             self._window.append(prepared)
             return None
         self._keyframe(frame, prepared, shown)
@@ -152,6 +152,25 @@ class _VideoLabeler:
         self._pending.keys.append(self._position)
         unsettled = [i for i in self._identity.tracks if self._identity.is_tentative(i)]
         return self._commit(self._pending.final_before(self._position, unsettled))
+
+    def _is_due(self, cue: Cue, shown: Mapping[int, Region]) -> bool:
+        """Whether to look again in this frame: regularly, and where something has happened."""
+        since = self._position - self._key
+        if since >= self._settings.keyframe_every or self._position == 0 or cue is Cue.CUT:
+            return True
+        if since < self._settings.change_gap:
+            return False
+        # Lost since the last frames; at the gap's end also what went lost within it.
+        recent = self._position - (self._settings.change_gap if self._early() else 1)
+        lost = any(
+            recent <= t.last < self._position and t.id not in shown
+            for t in self._identity.tracks.values()
+        )
+        return cue is Cue.CHANGE or (self._settings.look_again and lost)
+
+    def _early(self) -> bool:
+        """Whether this is the first frame after a key frame that may be one itself."""
+        return self._position - self._key == self._settings.change_gap
 
     def finish(self) -> WindowResult | None:
         """The video is over: gives what wasn't final yet."""
@@ -169,7 +188,7 @@ class _VideoLabeler:
         for track in self._identity.end_all():
             self._summarise(track)
 
-    def _follow(self, tracked: Tracked) -> dict[int, Region]:
+    def _follow(self, tracked: Tracked, image: Image, cue: Cue) -> dict[int, Region]:
         """Label the objects that are seen in this frame; gives where they are."""
         regions: dict[int, Region] = {}
         scores: dict[int, float] = {}
@@ -177,6 +196,12 @@ class _VideoLabeler:
             region = Region.of(mask) if score > 0.5 else None
             if region is not None:
                 regions[track_id], scores[track_id] = region, float(score)
+        if cue is Cue.SAME:  # else the light has changed, and colours with it
+            strange = self._identity.strangers(
+                {i: look(image, region) for i, region in regions.items()}
+            )
+            self._session.forget(strange)
+            regions = {i: region for i, region in regions.items() if i not in strange}
         shown = self._identity.observe(self._position, regions)
         where = {i: mask for i, mask in zip(tracked.ids, tracked.masks, strict=True) if i in shown}
         for track_id in shown:
@@ -234,8 +259,15 @@ class _VideoLabeler:
     def _look_back(self, prompts: dict[int, Prompt], fresh: list[int], prepared: Prepared) -> None:
         """Follow objects backwards through the window: the new ones, and those lost on the way."""
         window = Window(self._key, self._window, prepared)
-        back = LookBack(self._tracker, self._pending, window, self._settings.carry_overlap)
-        back.run(prompts, fresh)
+        settings = self._settings
+        back = LookBack(
+            self._tracker,
+            self._pending,
+            window,
+            settings.carry_overlap,
+            settings.identity.stranger_look,
+        )
+        back.run(prompts, {i: self._identity.tracks[i].look for i in prompts}, fresh)
         for track_id, first in back.earlier.items():
             self._identity.carried_back(track_id, first)
 
@@ -247,6 +279,11 @@ class _VideoLabeler:
             for i, label in self._pending.labels[self._position].items()
             if i not in outcome.ended and i not in outcome.lost
         }
+        if outcome.lost and self._identity.patience == 1:
+            # There at one end of the window and gone at the other: each half to what is nearer.
+            for position in range((self._key + self._position) // 2 + 1, self._position):
+                for track_id in outcome.lost:
+                    self._pending.labels[position].pop(track_id, None)
         parked = self._identity.park(self._position)
         self._session.remove([*outcome.dropped, *outcome.ended, *outcome.lost, *parked])
 
@@ -298,7 +335,7 @@ class _VideoLabeler:
     def state(self) -> bytes:
         """Everything that going on needs, as one ``.npz`` (no pickle)."""
         head = {
-            "version": 1,
+            "version": 2,
             "position": self._position,
             "key": self._key,
             "next_index": self.next_index,
@@ -323,8 +360,8 @@ class _VideoLabeler:
         """Take the place of the labeler whose ``state()`` this is."""
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes())
-            if head["version"] != 1:
-                raise ValueError(f"video state: expected version 1, found {head['version']}")
+            if head["version"] != 2:
+                raise ValueError(f"video state: expected version 2, found {head['version']}")
             self._session = self._tracker.restore(arrays["session"].tobytes())
             pixels = arrays["window"]
         self._position, self._key = head["position"], head["key"]
