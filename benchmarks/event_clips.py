@@ -39,6 +39,7 @@ class Walk:
     swell: float = 0.0
 
     def at(self, time: float) -> Pose:
+        """Where it is in a frame, and how it looks."""
         x, y = (np.interp(time, self.times, [place[k] for place in self.places]) for k in (0, 1))
         radius = self.look.radius * (1 + self.swell * math.sin(time / 12))
         angle = self.look.angle + self.turn * time

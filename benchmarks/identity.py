@@ -2,7 +2,7 @@
 
     python -m benchmarks.identity                                # the bundled pair
     python -m benchmarks.identity --segmenter sam2:runs/more/out # other weights
-    python -m benchmarks.identity --detections true              # true boxes and masks at key frames
+    python -m benchmarks.identity --detections true              # true masks at key frames
     python -m benchmarks.identity --detections true --tracker true   # the identity logic alone
     python -m benchmarks.identity --detections true --tracker sloppy # ... with a poor tracker
 

@@ -24,18 +24,23 @@ class TrueTracker:
         self._scenes = {picture_key(scene.image): scene for scene in scenes}
 
     def prepare(self, image: Image) -> Prepared:
+        """The frame as it is."""
         return Prepared(image, *image.shape[:2])
 
     def session(self) -> TrueSession:
+        """A new clip, no objects in it yet."""
         return TrueSession(self._scenes)
 
     def restore(self, state: bytes) -> TrueSession:
+        """The session whose ``state()`` this is."""
         session = self.session()
         session.objects = {int(key): value for key, value in json.loads(state).items()}
         return session
 
 
 class TrueSession:
+    """One clip on its way; every object that was prompted is found again."""
+
     def __init__(self, scenes: dict[str, Scene]) -> None:
         self._scenes = scenes
         self._now: Scene | None = None
@@ -43,14 +48,17 @@ class TrueSession:
 
     @property
     def ids(self) -> tuple[int, ...]:
+        """The objects followed."""
         return tuple(self.objects)
 
     def step(self, frame: Image | Prepared) -> Tracked:
+        """Where every object is in the next frame, or what is said of it."""
         assert isinstance(frame, Prepared)
         self._now = self._scenes[picture_key(frame.pixels)]
         return self._seen(self.ids)
 
     def add(self, ids: Sequence[int], prompts: Sequence[Prompt]) -> Tracked:
+        """Where the prompted objects are in the current frame."""
         assert self._now is not None
         for one, prompt in zip(ids, prompts, strict=True):
             assert prompt.mask is not None
@@ -59,6 +67,7 @@ class TrueSession:
         return self._seen(ids)
 
     def remove(self, ids: Sequence[int]) -> None:
+        """Stop following these objects."""
         for one in ids:
             self.objects.pop(one, None)
 
@@ -66,6 +75,7 @@ class TrueSession:
         """Nothing is remembered."""
 
     def state(self) -> bytes:
+        """The objects followed, as JSON."""
         return json.dumps(self.objects).encode()
 
     def _seen(self, ids: Sequence[int]) -> Tracked:
@@ -81,6 +91,7 @@ class SloppyTracker(TrueTracker):
     """Errs more the longer ago the prompt was: masks wander off, and jump to other objects."""
 
     def session(self) -> SloppySession:
+        """A new clip, no objects in it yet."""
         return SloppySession(self._scenes)
 
 
@@ -100,6 +111,7 @@ class SloppySession(TrueSession):
         self._last: dict[int, Mask] = {}
 
     def step(self, frame: Image | Prepared) -> Tracked:
+        """Where every object is in the next frame, or what is said of it."""
         assert isinstance(frame, Prepared)
         self._now = self._scenes[picture_key(frame.pixels)]
         key = int(picture_key(frame.pixels)[:8], 16)
@@ -110,12 +122,14 @@ class SloppySession(TrueSession):
         return Tracked(tuple(seen), masks, scores)
 
     def add(self, ids: Sequence[int], prompts: Sequence[Prompt]) -> Tracked:
+        """Where the prompted objects are in the current frame."""
         told = super().add(ids, prompts)
         for one, mask in zip(told.ids, told.masks, strict=True):
             self._since[one], self._last[one] = 0, mask
         return told
 
     def state(self) -> bytes:
+        """The objects followed, as JSON."""
         return json.dumps([self.objects, self._since]).encode()
 
     def _wrong(self, one: int, rng: np.random.Generator) -> Mask:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ class Identity:
         """The tracks to show in this frame, ascending; call it once a frame, in order.
 
         Where two tracks lie on one object, one of them is not shown: of two that were seen
-        apart before, the one that came from farther away, else the younger.
+        apart before, the one that came from farther away, else the younger. A track that has
+        jumped is not shown either where it and another lie within one another.
 
         Args:
             position: Of the frame.
@@ -54,6 +56,8 @@ class Identity:
         """
         pairs = self._pairs(seen, self.settings.duplicate_iou)
         hidden = {self._weaker(a, b, seen) for a, b in pairs}
+        known = [pair for pair in combinations(sorted(seen), 2) if pair in self._apart]
+        hidden |= {i for a, b in known if (i := self._jumped(a, b, seen)) is not None}
         # Two tracks never seen apart are one object; the younger ends at the next key frame.
         self._doubles = tuple(sorted({b for a, b in pairs if (a, b) not in self._apart}))
         shown = tuple(sorted(i for i in seen if i in self.tracks and i not in hidden))
@@ -194,13 +198,23 @@ class Identity:
         """Which of two tracks on one object yields; ``a`` is the older."""
         if (a, b) not in self._apart:
             return b
-        # Two objects, and one of the tracks has jumped: the one that was elsewhere before.
-        moved = [_distance(self.tracks[i].box, seen[i].box) / self.diagonal for i in (a, b)]
-        if abs(moved[0] - moved[1]) > self.settings.jump:
-            return a if moved[0] > moved[1] else b
+        jumped = self._jumped(a, b, seen)
+        if jumped is not None:
+            return jumped
         if self.tracks[a].last != self.tracks[b].last:
             return a if self.tracks[a].last < self.tracks[b].last else b
         return a if self.tracks[a].since > self.tracks[b].since else b
+
+    def _jumped(self, a: int, b: int, seen: Mapping[int, Region]) -> int | None:
+        """Which of two objects' tracks has jumped on the other: it was elsewhere before."""
+        if a not in seen or b not in seen:
+            return None
+        if share(seen[a], seen[b]) < self.settings.within:
+            return None
+        moved = [_distance(self.tracks[i].box, seen[i].box) / self.diagonal for i in (a, b)]
+        if abs(moved[0] - moved[1]) <= self.settings.jump:
+            return None
+        return a if moved[0] > moved[1] else b
 
     def _match(
         self, position: int, live: Mapping[int, Region], found: Sequence[Found]
@@ -247,7 +261,8 @@ class Identity:
         """How likely a detection is a track that has none; 0 where it can't be."""
         rules = self.settings
         reach = rules.drift_distance if followed else rules.revive_distance
-        places = (track.box, track.found_box) if followed else (track.box,)
+        # Where the tracker saw it last may be where it lost it: a detection's place counts, too.
+        places = (track.box, track.found_box)
         moved = min(_distance(box, one.region.box) for box in places) / self.diagonal
         alike = likeness(track.look, one.look)
         # Who comes out from behind something is seen in part first.
@@ -287,8 +302,6 @@ class Identity:
             since=track.since if track.last >= position - 1 else position,
             parked=False,
             box=region.box,
-            # Who leaves behind something, or the picture, shrinks first: remember its size.
-            area=max(region.area, track.area * 9 // 10),
         )
 
     def _vote(self, track_id: int, one: Found) -> None:
@@ -302,6 +315,8 @@ class Identity:
             found=track.found + 1,
             misses=0,
             found_box=one.region.box,
+            # Who leaves behind something, or the picture, shrinks first: remember its size.
+            area=max(one.region.area, track.area * 9 // 10),
             look=one.look,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +80,22 @@ def look(image: Image, region: Region) -> Look:
     x1, y1, x2, y2 = region.box
     step = max(1, math.isqrt(region.area // _LOOKED_AT))
     crop = region.crop[::step, ::step]
-    pixels = image[y1:y2:step, x1:x2:step][crop] >> 6
+    pixels = image[y1:y2:step, x1:x2:step][crop]
     if not len(pixels):  # thinner than the steps
-        pixels = image[y1:y2, x1:x2][region.crop] >> 6
-    bins = pixels[:, 0].astype(np.int64) * 16 + pixels[:, 1] * 4 + pixels[:, 2]
-    counts = np.bincount(bins, minlength=64)
+        pixels = image[y1:y2, x1:x2][region.crop]
+    return _colours(pixels)
+
+
+def _colours(pixels: NDArray[np.uint8]) -> Look:
+    """The shares of colours of pixels (N, 3); one between levels counts for both in part."""
+    levels = np.clip(pixels.astype(np.float32) / 64 - 0.5, 0, 3)
+    low = np.minimum(levels.astype(np.int64), 2)
+    high = levels - low
+    counts = np.zeros(64)
+    for corner in product((0, 1), repeat=3):
+        weights = np.where(corner, high, 1 - high).prod(axis=1)
+        bins = (low + corner) @ np.array([16, 4, 1])
+        counts += np.bincount(bins, weights, minlength=64)
     return tuple(float(count) / len(pixels) for count in counts)
 
 

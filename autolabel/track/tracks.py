@@ -30,6 +30,7 @@ class IdentitySettings:
             how far an object moves between key frames while the tracker loses it.
         revive_size: Most its area may have grown, as a ratio.
         revive_part: ... and how many times more it may have shrunk, being seen in part.
+        within: From this share of the smaller on, one track lies within another.
         jump: In diagonals of the picture: of two tracks that fall on one object, the one that
             moved farther by this has jumped there.
         dormant_limit: Most dormant tracks; those gone longest end.
@@ -49,6 +50,7 @@ class IdentitySettings:
     drift_distance: float = 0.2
     revive_size: float = 3.0
     revive_part: float = 2.0
+    within: float = 0.7
     jump: float = 0.03
     dormant_limit: int = 256
 
@@ -79,7 +81,7 @@ class Track:
         parked: Whether the tracker has let go of it; only a detection brings it back.
         box: Where it was seen last.
         found_box: Where a key frame found it last.
-        area: Its pixels, shrinking by a tenth a frame at most.
+        area: Its pixels where key frames found it, at least nine tenths of what they were.
         look: Its colours when a key frame found it last.
     """
 

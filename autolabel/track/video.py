@@ -203,6 +203,7 @@ class _VideoLabeler:
             self._session.forget(strange)
             regions = {i: region for i, region in regions.items() if i not in strange}
         shown = self._identity.observe(self._position, regions)
+        self._session.forget([i for i in regions if i not in shown])
         where = {i: mask for i, mask in zip(tracked.ids, tracked.masks, strict=True) if i in shown}
         for track_id in shown:
             self._put(self._position, track_id, where[track_id], scores[track_id])

@@ -28,7 +28,10 @@ class SlippingSession(ColourSession):
     def step(self, frame):
         told = super().step(frame)
         self.age = {i: self.age.get(i, 0) + 1 for i in told.ids}
-        masks = [np.roll(m, 9 if self.age[i] > 3 else 0, 0) for i, m in zip(told.ids, told.masks)]
+        masks = [
+            np.roll(m, 9 if self.age[i] > 3 else 0, 0)
+            for i, m in zip(told.ids, told.masks, strict=True)
+        ]
         return dataclasses.replace(told, masks=np.stack(masks) if masks else told.masks)
 
     def add(self, ids, prompts):
