@@ -397,7 +397,8 @@ def export(
         exclude_empty: Leave out pictures without labels.
         min_precision: Leave out labels that are less likely than this to be right; the
             project must have been calibrated.
-        **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``.
+        **options: ``polygons``, ``boxes``, ``images``, ``overwrite``, ``verify``; ``frames``, a
+            Path: the labelled frames of videos are written there, as pictures.
 
     Raises:
         UsageError: If the format or an option is unknown, or ``out`` is not empty.

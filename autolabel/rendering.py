@@ -112,7 +112,7 @@ def _video(
 ) -> None:
     """Draw one video: H.264, the source's own timing, a frame at a time."""
     from autolabel.media.encoding import VideoWriter
-    from autolabel.media.video import DamagedVideo, read_frames
+    from autolabel.media.video import read_frames
 
     frames = read_frames(media.path, start=chosen.start, end=chosen.end, stride=chosen.stride)
     target = look.target(media, ".mp4")
@@ -123,8 +123,10 @@ def _video(
                 seconds = frame.index / FOLDER_RATE if frame.time is None else frame.time
                 writer.add(look.draw(frame.image, labels), Fraction(seconds))
                 drawn()
-        except DamagedVideo:
-            pass  # it was labelled as far as it goes, and said so then
+        except InputError:
+            if media.status != "failed":
+                raise
+            # It broke off: it was labelled as far as it goes, and said so then.
     partial.replace(target)
 
 

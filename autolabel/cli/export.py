@@ -21,6 +21,11 @@ import click
     type=click.Choice(["none", "link", "copy"]),
     help="Put the pictures beside the labels.",
 )
+@click.option(
+    "--frames",
+    type=click.Path(path_type=Path),
+    help="Write the labelled frames of videos to this folder, as pictures.",
+)
 @click.option("--split", metavar="SHARES", help="Divide, such as train=0.8,val=0.1,test=0.1.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives another split.")
 @click.option("--stratify", is_flag=True, help="Give every class the same shares.")
@@ -64,6 +69,9 @@ def export(project: Path, format_name: str, out: Path, **options: Any) -> None:
     click.echo(
         f"{report.pictures} pictures, {report.instances} objects -> {click.format_filename(out)}"
     )
+    if report.frames is not None:
+        folder = click.format_filename(options["frames"])
+        click.echo(f"{report.frames} labelled frames of videos -> {folder}")
     if report.fidelity is not None:
         click.echo(str(report.fidelity))
     for line in report.notes:

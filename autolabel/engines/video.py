@@ -1,7 +1,8 @@
 """Videos on one machine: read once, followed window by window, each window committed at once.
 
 A window is stored together with the tracker's state. A run that was killed goes on from the
-last window stored, with the same ids and to the same result.
+last window stored, with the same ids and to the same result. So does a video that broke off
+and is whole again: the frames after its last regular window are labelled anew.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autolabel.config import VideoConfig
 from autolabel.engines.local import Work
+from autolabel.engines.standing import Standing, checksum
 from autolabel.errors import InputError
-from autolabel.media.video import DamagedVideo, open_video, read_frames, video_key
+from autolabel.media.video import open_video, read_frames, video_key
 from autolabel.pipeline import label_images
 from autolabel.progress import Advance
 from autolabel.store import Result
@@ -36,14 +39,15 @@ class VideoWork:
 def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
     """Label videos; return False if stopped.
 
-    A video that can't be used is recorded as failed with the reason, and the next one follows.
+    A video that can't be used, or breaks off, is recorded as failed with the reason, and the
+    next one follows. What was labelled of it stays.
     """
     for item in items:
         try:
             if not _label(job, item):
                 return False
         except InputError as error:
-            _fail(job, item, str(error).removeprefix(f"{item.path}: "))
+            _fail(job, item, _bare(error, item.path))
         except OSError as error:
             _fail(job, item, f"cannot be read: {error.strerror or error}")
     return True
@@ -51,87 +55,177 @@ def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
 
 def _label(job: VideoWork, item: MediaItem) -> bool:
     """Label one video from where it stands; return False if stopped before its end."""
-    project = job.work.project
     info = open_video(item.path)
     stat = os.stat(item.path)
     media = MediaRecord(
         item.name, item.path, item.kind, video_key(item.path), info.height, info.width, 0, "partial"
     )
-    state = _state(job, media)
-    frames = _Frames(item.path, job.config)
-    detector = _Detector(job.work, frames)
+    file = _File(media, stat.st_size, stat.st_mtime_ns)
+    standing = _standing(job, media)
+    try:
+        return _follow(job, file, standing)
+    except _AnotherVideo:
+        job.work.project.clear(media.name)
+        return _follow(job, file, Standing())
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A video's record before it is labelled, and its file as it was then."""
+
+    media: MediaRecord
+    size_bytes: int
+    mtime_ns: int
+
+    def result(self, frames: int, **more: Any) -> Result:
+        """Return what is stored when so many frames have been looked at."""
+        told = {name: more.pop(name) for name in ("status", "reason") if name in more}
+        media = replace(self.media, frames=frames, **told)
+        return Result(media, self.size_bytes, self.mtime_ns, **more)
+
+
+def _follow(job: VideoWork, file: _File, standing: Standing) -> bool:
+    """Label a video from where it stands; return False if stopped before its end."""
+    project, name = job.work.project, file.media.name
+    project.clear(name, standing.final)
+    frames = _Frames(file.media.path, job.config, standing)
+    seen = standing.seen
     began = time.perf_counter()
-    for window in label_video(frames, detector, job.tracker, _settings(job), state):
-        media = replace(media, frames=window.next_index)
-        seconds = {"track": time.perf_counter() - began}
-        found = detector.take()
-        result = Result(media, stat.st_size, stat.st_mtime_ns, found, _labels(window), seconds)
+    detector = _Detector(job.work, frames)
+    windows = label_video(frames, detector, job.tracker, _settings(job), standing.state or None)
+    for window in windows:
+        seen = window.next_index
+        if not frames.broken:  # else go on from the window before, whose tracks haven't ended
+            final = window.frames[-1][0] + 1
+            standing = Standing(seen, final, frames.checksum, window.state)
+        labels, seconds = _labels(window), {"track": time.perf_counter() - began}
         classes = {track.track_id: track.class_id for track in window.tracks}
-        project.append(result, window.state, classes)
-        job.work.progress.advance(
-            Advance(pictures=len(window.frames), objects=len(result.instances))
-        )
+        found = detector.take()
+        result = file.result(seen, candidates=found, instances=labels, seconds=seconds)
+        project.append(result, standing.to_bytes(), classes)
+        job.work.progress.advance(Advance(pictures=len(window.frames), objects=len(labels)))
         if job.work.stop():
             return False
         began = time.perf_counter()
-    _finish(job, media, stat, frames)
+    frames.check_end()
+    _finish(job, file, frames, seen, standing)
     return True
 
 
-def _state(job: VideoWork, media: MediaRecord) -> bytes | None:
-    """Return where to go on with a video that was begun; drop what is of another content."""
-    project = job.work.project
-    known = project.find(media.name)
-    if known is not None and known.status == "partial" and known.key == media.key:
-        return project.state(media.name)
-    project.clear(media.name)
-    return None
+def _standing(job: VideoWork, media: MediaRecord) -> Standing:
+    """Return where to go on with a video that was begun."""
+    known = job.work.project.find(media.name)
+    if known is None or known.status == "done":
+        return Standing()
+    return Standing.of(job.work.project.state(media.name)) or Standing()
 
 
-def _finish(job: VideoWork, media: MediaRecord, stat: os.stat_result, frames: _Frames) -> None:
-    """Record that a video is done, with a remark where it broke off."""
-    if frames.last is None and media.frames == 0:
-        raise InputError(f"{media.path}: no frame was decoded")
+def _finish(job: VideoWork, file: _File, frames: _Frames, seen: int, standing: Standing) -> None:
+    """Record that a video is done, or that it broke off and where."""
+    if frames.last is None and seen == 0:
+        raise InputError(f"{file.media.path}: no frame was decoded")
+    seen = seen if frames.last is None else max(seen, frames.last + 1)
     if frames.broken:
-        job.work.progress.note(f"{media.name}: {frames.broken}")
-    seen = media.frames if frames.last is None else max(media.frames, frames.last + 1)
-    media = replace(media, frames=seen, status="done", reason=frames.broken)
-    job.work.project.append(Result(media, stat.st_size, stat.st_mtime_ns))
+        reason = _kept(frames.broken, seen)
+        result = file.result(seen, status="failed", reason=reason)
+        job.work.project.append(result, standing.to_bytes())
+        job.work.progress.advance(Advance(items=1, failures=1))
+        return
+    job.work.project.append(file.result(seen, status="done"))
     job.work.progress.advance(Advance(items=1))
 
 
+def _kept(reason: str, frames: int) -> str:
+    """Return why a video failed, with what stands of it."""
+    return (
+        f"{reason}; labelled up to frame {frames - 1}, which is kept and exported: "
+        "run again when the file is whole, to go on from there"
+    )
+
+
 def _fail(job: VideoWork, item: MediaItem, reason: str) -> None:
-    """Record a video that can't be used."""
+    """Record a video that can't be used; what was labelled of it before stays."""
     try:
         stat = os.stat(item.path)
         size, mtime = stat.st_size, stat.st_mtime_ns
     except OSError:
         size = mtime = 0
-    media = MediaRecord(item.name, item.path, item.kind, "", 0, 0, 0, "failed", reason)
-    job.work.project.commit([Result(media, size, mtime)])
+    project = job.work.project
+    known = project.find(item.name)
+    state = project.state(item.name)
+    if known is not None and known.frames and state is not None:
+        media = replace(known, status="failed", reason=_kept(reason, known.frames))
+        project.append(Result(media, size, mtime), state)
+    else:
+        media = MediaRecord(item.name, item.path, item.kind, "", 0, 0, 0, "failed", reason)
+        project.commit([Result(media, size, mtime)])
     job.work.progress.advance(Advance(items=1, failures=1))
 
 
-class _Frames:
-    """A video's frames; where the file breaks off they end, and ``broken`` says so."""
+def _bare(error: Exception, path: str) -> str:
+    """Return an error's message without the path that it begins with."""
+    return str(error).removeprefix(f"{path}: ")
 
-    def __init__(self, path: str, config: VideoConfig) -> None:
+
+class _AnotherVideo(Exception):
+    """The frames labelled before are not this video's."""
+
+
+class _Frames:
+    """A video's frames; where the file breaks off they end, and ``broken`` says so.
+
+    Args:
+        path: The video.
+        config: Which frames to label.
+        standing: How far it was labelled before.
+
+    Attributes:
+        broken: Why there are no more frames, where there should be some.
+        last: Index of the last frame; None before there is one.
+        checksum: Of the frames so far.
+    """
+
+    def __init__(self, path: str, config: VideoConfig, standing: Standing) -> None:
+        """Read nothing yet."""
         self.broken = ""
         self.last: int | None = None
+        self.checksum = 0
         self._path = path
         self._config = config
+        self._standing = standing
+        self._unchecked = standing.seen > 0
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames that are to be labelled."""
+        """Yield the frames that are to be labelled.
+
+        Raises:
+            _AnotherVideo: If the frames labelled before are not this video's.
+            InputError: If there is no frame that can be read.
+        """
         chosen = self._config
         try:
             for frame in read_frames(
                 self._path, start=chosen.start, end=chosen.end, stride=chosen.stride
             ):
+                if self._unchecked and frame.index >= self._standing.seen:
+                    self._check()
                 self.last = frame.index
+                self.checksum = checksum(frame.image, frame.index, self.checksum)
                 yield frame
-        except DamagedVideo as error:
-            self.broken = str(error).removeprefix(f"{self._path}: ")
+        except InputError as error:
+            if self.last is None:
+                raise
+            self.broken = _bare(error, self._path)
+
+    def check_end(self) -> None:
+        """Raise _AnotherVideo if a video ended, whole, before the frames labelled before do."""
+        if self._unchecked and not self.broken:
+            self._check()
+
+    def _check(self) -> None:
+        self._unchecked = False
+        if self.checksum != self._standing.checksum:
+            raise _AnotherVideo
 
 
 class _Detector:

@@ -155,7 +155,7 @@ def evaluate_video(project: Project, truth: Truth, classes: dict[int, int]) -> V
     for media, labels in project.labelled() if matched else ():
         if media.name in matched:
             video = videos[matched[media.name]]
-            clips.append(_measure(reading.clip(media, video, labels)))
+            clips.append(measure(reading.clip(media, video, labels)))
     return VideoEvaluation(tuple(clips), reading.told(clips))
 
 
@@ -172,7 +172,7 @@ def _match(found: Sequence[MediaRecord], wanted: Sequence[str]) -> dict[str, str
 
 
 @dataclass(frozen=True, slots=True)
-class _Thing:
+class Thing:
     """One object in one frame: its track, numbered from 0, its class, mask and box."""
 
     track: int
@@ -181,11 +181,11 @@ class _Thing:
     box: Box
 
 
-_Frames = dict[int, list[_Thing]]
+_Frames = dict[int, list[Thing]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Clip:
+class Clip:
     """One clip as the truth and as the project has it, by frame."""
 
     name: str
@@ -223,7 +223,7 @@ class _Reading:
             notes.append(f"J&F is not measured where masks are missing: {', '.join(plain)}")
         return tuple(notes)
 
-    def clip(self, media: MediaRecord, video: Entry, labels: Iterable[Instance]) -> _Clip:
+    def clip(self, media: MediaRecord, video: Entry, labels: Iterable[Instance]) -> Clip:
         """Return one clip; reads its labels."""
         rows: dict[object, int] = {}
         truths: _Frames = {}
@@ -238,11 +238,11 @@ class _Reading:
             truths[image["frame_index"]] = self._truths(image, rows)
         columns: dict[object, int] = {}
         found = self._labels(labels, truths, columns)
-        return _Clip(media.name, tuple(truths), truths, found, len(rows), len(columns))
+        return Clip(media.name, tuple(truths), truths, found, len(rows), len(columns))
 
-    def _truths(self, image: Entry, rows: dict[object, int]) -> list[_Thing]:
+    def _truths(self, image: Entry, rows: dict[object, int]) -> list[Thing]:
         """Return a frame's objects; ``rows`` numbers the tracks."""
-        things: list[_Thing] = []
+        things: list[Thing] = []
         for one in self._annotations[image["id"]]:
             mask = rle(one)
             if one["category_id"] not in self._classes.values() or _is_empty(mask):
@@ -257,7 +257,7 @@ class _Reading:
             if any(thing.track == row for thing in things):
                 raise FormatError(f"{where}: track_id {one['track_id']} is there twice")
             x, y, width, height = one["bbox"]
-            things.append(_Thing(row, one["category_id"], mask, (x, y, x + width, y + height)))
+            things.append(Thing(row, one["category_id"], mask, (x, y, x + width, y + height)))
         return things
 
     def _labels(
@@ -280,7 +280,7 @@ class _Reading:
                 key = ("label", len(columns))
                 self._left_out["labels share a track with another in their frame"] += 1
             track = columns.setdefault(key, len(columns))
-            frame.append(_Thing(track, self._classes[one.class_id], one.mask, one.box))
+            frame.append(Thing(track, self._classes[one.class_id], one.mask, one.box))
         return found
 
 
@@ -289,7 +289,7 @@ def _is_empty(mask: RLE | None) -> bool:
     return mask is not None and not masks.area(mask)
 
 
-def _measure(clip: _Clip) -> ClipScore:
+def measure(clip: Clip) -> ClipScore:
     """Return a clip's scores."""
     everything = chain(*clip.truths.values(), *clip.labels.values())
     masked = all(thing.mask is not None for thing in everything)
@@ -306,7 +306,7 @@ def _measure(clip: _Clip) -> ClipScore:
     )
 
 
-def _overlap(truths: list[_Thing], labels: list[_Thing], masked: bool) -> FrameOverlap:
+def _overlap(truths: list[Thing], labels: list[Thing], masked: bool) -> FrameOverlap:
     """Return one frame's overlaps, of masks or else of boxes."""
     if masked:
         iou = masks.iou(
@@ -321,7 +321,7 @@ def _overlap(truths: list[_Thing], labels: list[_Thing], masked: bool) -> FrameO
     return FrameOverlap(rows, columns, np.where(same, iou, 0.0))
 
 
-def _box_iou(truths: list[_Thing], labels: list[_Thing]) -> Floats:
+def _box_iou(truths: list[Thing], labels: list[Thing]) -> Floats:
     """Return the IoU of every truth's box with every label's."""
     a = np.array([one.box for one in truths], float).reshape(-1, 1, 4)
     b = np.array([one.box for one in labels], float).reshape(1, -1, 4)
@@ -333,7 +333,7 @@ def _box_iou(truths: list[_Thing], labels: list[_Thing]) -> Floats:
     return iou
 
 
-def _objects(clip: _Clip, overlaps: Sequence[FrameOverlap]) -> tuple[ObjectScore, ...]:
+def _objects(clip: Clip, overlaps: Sequence[FrameOverlap]) -> tuple[ObjectScore, ...]:
     """Return J and F of every object of the truth."""
     rows, columns, frames = clip.truth_tracks, clip.tracks, len(clip.frames)
     padded = max(rows, columns)  # empty tracks stand in for missing ones, as DAVIS counts
@@ -359,7 +359,7 @@ def _objects(clip: _Clip, overlaps: Sequence[FrameOverlap]) -> tuple[ObjectScore
     )
 
 
-def _boundaries(clip: _Clip, pairs: set[tuple[int, int]]) -> dict[tuple[int, int], float]:
+def _boundaries(clip: Clip, pairs: set[tuple[int, int]]) -> dict[tuple[int, int], float]:
     """Return the sum over frames of F of each of these pairs of tracks."""
     sums = dict.fromkeys(pairs, 0.0)
     for frame in clip.frames:

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.metadata
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from autolabel.errors import FormatError, UsageError
 from autolabel.formats.base import ExportOptions, LabelSource, Tally
 from autolabel.formats.fidelity import Fidelity
 from autolabel.formats.folder import complete_folder
+from autolabel.formats.labelled_frames import LabelledFrames, frames_folder
 from autolabel.formats.selection import Selected, Selection
 from autolabel.formats.split import FolderPerPart, SplitRequest
 from autolabel.formats.verify import READERS, Reading, VerifyReport, marker, verify_folder
@@ -165,6 +167,7 @@ class ExportReport:
         instances: Labels.
         notes: What was left out and why, one line each.
         fidelity: How well the export, read back, fits the labels; None if it was not.
+        frames: Frames of videos written as pictures; None if they weren't asked for.
     """
 
     format: str
@@ -173,6 +176,7 @@ class ExportReport:
     instances: int
     notes: tuple[str, ...]
     fidelity: Fidelity | None = field(default=None, compare=False)
+    frames: int | None = None
 
 
 def export(
@@ -184,6 +188,7 @@ def export(
     select: Selection | None = None,
     split: SplitRequest | None = None,
     verify: bool = True,
+    frames: Path | None = None,
     **options: Any,
 ) -> ExportReport:
     """Write a project's labels to the folder ``out``, which appears when it is complete.
@@ -198,6 +203,7 @@ def export(
         select: Which labels and inputs to write; None for all.
         split: How to divide the inputs; None for one part.
         verify: Read the export back and compare it with the labels.
+        frames: Write the labelled frames of videos there, as pictures.
         **options: Fields of ``ExportOptions``.
 
     Raises:
@@ -216,14 +222,20 @@ def export(
     if folders:
         writer = FolderPerPart(lambda: _load(known.target))
     told = marker(format_name, options, select, split)
-    with complete_folder(out, told, overwrite) as folder:
+    with complete_folder(out, told, overwrite) as folder, ExitStack() as stack:
+        written: Selected | LabelledFrames = source
+        if frames is not None:
+            beside = stack.enter_context(frames_folder(frames, out, folder, overwrite))
+            written = LabelledFrames(source, beside, tally)
         writer.open(folder, source.classes(), chosen, tally)
-        for media, instances in source.labelled():
+        broken = 0
+        for media, instances in written.labelled():
             writer.add(media, instances)
+            broken += media.status == "failed"
         writer.close()
         told |= {"pictures": tally.pictures, "instances": tally.instances}
         told |= {"affected": dict(tally.affected)} if tally.affected else {}
-    notes, fidelity = list(_notes(project, tally)), None
+    notes, fidelity = list(_notes(project, tally, broken)), None
     if verify and known.back:
         again = Selected(project, select, Tally())
         try:
@@ -235,7 +247,8 @@ def export(
         except FormatError as error:
             notes.append(f"the export can't be read back: {error}")
     counts = tally.pictures, tally.instances
-    return ExportReport(format_name, out, *counts, tuple(notes), fidelity)
+    extracted = written.count if isinstance(written, LabelledFrames) else None
+    return ExportReport(format_name, out, *counts, tuple(notes), fidelity, extracted)
 
 
 def verify(folder: Path, project: LabelSource | None = None, reader: str = "own") -> VerifyReport:
@@ -357,12 +370,20 @@ def _class(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _notes(project: LabelSource, tally: Tally) -> tuple[str, ...]:
-    """Return what is not in the export and why."""
+def _notes(project: LabelSource, tally: Tally, broken: int) -> tuple[str, ...]:
+    """Return what is not in the export and why.
+
+    Args:
+        project: What was exported.
+        tally: What the writer left out or changed.
+        broken: How many videos broke off and are in it as far as they were labelled.
+    """
     lines = [f"{count} left out: {reason}" for reason, count in sorted(tally.skipped.items())]
     lines += [f"{count} affected: {what}" for what, count in sorted(tally.affected.items())]
+    if broken:
+        lines.append(f"{broken} in part: videos that broke off, as far as they were labelled")
     for status, why in (("failed", "could not be labelled"), ("partial", "are not finished")):
-        count = sum(1 for _ in project.media(status))
-        if count:
+        count = sum(1 for _ in project.media(status)) - (broken if status == "failed" else 0)
+        if count > 0:
             lines.append(f"{count} left out: inputs that {why} (see autolabel info)")
     return tuple(lines)

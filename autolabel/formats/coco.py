@@ -22,12 +22,12 @@ from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TextIO
 
 from autolabel import masks
 from autolabel.formats.base import ExportOptions, Tally, place_image
-from autolabel.formats.media_files import Picture, Placer, frame_suffix
+from autolabel.formats.media_files import FrameFolders, Picture, Placer, frame_suffix
 from autolabel.types import RLE, Instance, MediaRecord
 
 FILE = "annotations.json"
@@ -46,7 +46,7 @@ class CocoWriter:
         """Start ``annotations.json`` with what is known before the first picture."""
         self._out, self._options, self._tally = out, options, tally
         self._images, self._labels, self._videos = 0, 0, 0
-        self._folders: set[str] = set()
+        self._folders = FrameFolders()
         self._placer = Placer(out / "images", options, tally)
         self._file = _write(out / FILE)
         self._part = _write(out / "annotations.part")
@@ -88,7 +88,7 @@ class CocoWriter:
             "length": media.frames,
         }
         _put(self._video_part, video, self._videos)
-        folder = self._frame_folder(media.name)
+        folder = self._folders.claim(media.name)
         ids = {"video_id": self._videos}
         suffix = frame_suffix(media)
         for index, frame in groupby(instances, key=attrgetter("frame_index")):
@@ -96,13 +96,6 @@ class CocoWriter:
             self._add_image({"file_name": name, **ids, "frame_index": index}, media, frame, ids)
             self._placer.place(Picture(name, media, index))
         self._placer.finish()
-
-    def _frame_folder(self, name: str) -> str:
-        """Return the folder of a video's frames: its name without extension, unless taken."""
-        stem = str(PurePosixPath(name).with_suffix(""))
-        folder = name if stem in self._folders else stem
-        self._folders.add(folder)
-        return folder
 
     def _add_image(
         self,

@@ -1,7 +1,7 @@
 """Pictures beside labels: their names in an export, and the files, linked, copied or extracted.
 
 Originals are never encoded again: they are linked or copied as they are. Only frames of a
-video, which are no files yet, are written anew (JPEG, quality 95).
+video, which are no files yet, are written anew (JPEG, quality 95, full colour).
 """
 
 from __future__ import annotations
@@ -126,6 +126,20 @@ def pictures(
         yield Picture(name, media, index), list(frame)
 
 
+class FrameFolders:
+    """Gives each video of an export a folder of its own for its frames."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def claim(self, name: str) -> str:
+        """Return the folder of a video's frames: its name without extension, unless taken."""
+        stem = str(PurePosixPath(name).with_suffix(""))
+        folder = name if stem in self._taken else stem
+        self._taken.add(folder)
+        return folder
+
+
 class Placer:
     """Puts pictures beside the labels, as the user asked.
 
@@ -199,7 +213,7 @@ class Placer:
             target = wanted.get(frame.index)
             if target is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(frame.image).save(target, quality=FRAME_QUALITY)
+                Image.fromarray(frame.image).save(target, quality=FRAME_QUALITY, subsampling=0)
 
 
 class PictureWriter:

@@ -245,7 +245,12 @@ class Comparison:
         media = self._media.media
         box = _pixel_box(document, self._media)
         x1, y1, x2, y2 = box
-        inside = (max(0.0, x1), max(0.0, y1), min(float(media.width), x2), min(float(media.height), y2))
+        inside = (
+            max(0.0, x1),
+            max(0.0, y1),
+            min(float(media.width), x2),
+            min(float(media.height), y2),
+        )
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             raise Refused(
                 f"its box ({x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}) is empty or outside of the "

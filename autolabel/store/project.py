@@ -222,10 +222,10 @@ class Project(HumanEdits):
                 [(new, media_id, track) for track, new in (track_classes or {}).items()],
             )
 
-    def clear(self, name: str) -> None:
-        """Drop what the models said of an input; a human's labels stay."""
+    def clear(self, name: str, start: int = 0) -> None:
+        """Drop what the models said of an input, from a frame on; a human's labels stay."""
         with self._transaction():
-            self._delete_model(name)
+            self._delete_model(name, start)
 
     def remove(self, names: Iterable[str]) -> int:
         """Forget these inputs and all that was found in them; return how many there were."""
@@ -379,14 +379,17 @@ class Project(HumanEdits):
             self._db.execute("DELETE FROM candidates WHERE media_id = ?", (media_id,))
             self._db.execute("DELETE FROM labels WHERE media_id = ?", (media_id,))
 
-    def _delete_model(self, name: str) -> None:
+    def _delete_model(self, name: str, start: int = 0) -> None:
         """Delete what the models said of a medium; a human's labels get masks of their own."""
         for (media_id,) in self._rows("SELECT id FROM media WHERE name = ?", rows.text(name)):
             self._db.execute(
-                f"DELETE FROM labels WHERE media_id = ? AND {rows.FROM_MODEL}", (media_id,)
+                f"DELETE FROM labels WHERE media_id = ? AND frame_index >= ? AND {rows.FROM_MODEL}",
+                (media_id, start),
             )
             self._db.execute(f"{rows.OWN_MASKS} AND media_id = ?", (media_id,))
-            self._db.execute("DELETE FROM candidates WHERE media_id = ?", (media_id,))
+            self._db.execute(
+                "DELETE FROM candidates WHERE media_id = ? AND frame_index >= ?", (media_id, start)
+            )
 
     def _remove(self, name: str) -> int:
         """Delete a medium and all that belongs to it; return 1 if it was there."""

@@ -19,6 +19,9 @@ from autolabel.types import Candidates, Instance, MediaRecord
 EXPORTED = ("accepted", "pending")
 """The statuses of labels that count; a rejected label stays in the store but goes nowhere."""
 
+_LABELLED = "(m.status = 'done' OR m.status = 'failed' AND m.state IS NOT NULL)"
+"""Which media m have labels that count: a video that broke off keeps a state to go on from."""
+
 _STORED = "name, path, status, size_bytes, mtime_ns"
 
 
@@ -139,6 +142,9 @@ class Reader:
     ) -> Iterator[tuple[MediaRecord, Iterator[Instance]]]:
         """Yield every input that is done with its labels, by name, in one pass.
 
+        Videos that broke off are among them, as far as they were labelled: their status is
+        "failed", and ``frames`` says how far.
+
         Inputs without labels are included. The labels come by frame, then track, then best
         score first, whatever order they were stored in; they stream, so read them before
         the next input. Memory doesn't grow with the project nor with a video's length.
@@ -147,12 +153,12 @@ class Reader:
         with errors_told(self.folder), closing(self._reader.connect()) as db:
             db.execute("BEGIN")  # both queries see the same moment
             media_rows = db.execute(
-                f"SELECT id, {rows.MEDIA} FROM media WHERE status = 'done' ORDER BY name"
+                f"SELECT id, {rows.MEDIA} FROM media m WHERE {_LABELLED} ORDER BY name"
             )
             label_rows = db.execute(
                 f"""SELECT {rows.INSTANCE}, m.id FROM media m CROSS JOIN labels l
                 ON l.media_id = m.id {rows.LABEL_CANDIDATE}
-                WHERE m.status = 'done' AND l.status IN ({marks}) ORDER BY m.name, l.frame_index""",
+                WHERE {_LABELLED} AND l.status IN ({marks}) ORDER BY m.name, l.frame_index""",
                 tuple(statuses),
             )
             groups = groupby(label_rows, key=itemgetter(-1))

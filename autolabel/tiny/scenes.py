@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autolabel.tiny.actors import Actor, Swing, Wanderer
 from autolabel.tiny.paint import (
     Canvas,
     Light,
@@ -35,6 +36,7 @@ __all__ = [
     "SHAPES",
     "Scene",
     "SceneObject",
+    "direct_clip",
     "make_clip",
     "make_scene",
     "make_training_clip",
@@ -217,50 +219,15 @@ def _free_place(
 
 
 @dataclass(frozen=True)
-class _Swing:
-    """A smooth value over time: middle + reach * sin(2 pi t / period + phase)."""
-
-    middle: float
-    reach: float
-    period: float
-    phase: float
-
-    def at(self, time: float) -> float:
-        return self.middle + self.reach * math.sin(2 * math.pi * time / self.period + self.phase)
-
-
-@dataclass(frozen=True)
-class _Actor:
-    """One moving object: a look and the swings of its place, size and angle."""
-
-    look: Pose
-    x: _Swing
-    y: _Swing
-    log_radius: _Swing
-    angle: _Swing
-
-    def at(self, time: float) -> Pose:
-        return Pose(
-            self.look.shape,
-            self.look.colour,
-            self.x.at(time),
-            self.y.at(time),
-            math.exp(self.log_radius.at(time)),
-            self.angle.at(time),
-            self.look.tint,
-        )
-
-
-@dataclass(frozen=True)
 class _Shot:
     """One uncut piece of a clip: actors (those of the ontology first), stage and camera."""
 
-    actors: tuple[_Actor, ...]
+    actors: tuple[Actor, ...]
     genuine: int
     stage: Canvas
-    camera_x: _Swing
-    camera_y: _Swing
-    gain: _Swing
+    camera_x: Swing
+    camera_y: Swing
+    gain: Swing
     light: Light
     first_track: int
 
@@ -282,6 +249,22 @@ def make_clip(
     """
     rng = np.random.default_rng((seed, 3 if hard else 2))
     yield from _play(rng, frames, height, width, hard, twins=False, cuts=cuts)
+
+
+def direct_clip(
+    seed: int, actors: Sequence[Actor], *, frames: int, height: int = 256, width: int = 256
+) -> Iterator[Scene]:
+    """Yields a clip that `actors` play as they are told, the last in front, on a drawn stage.
+
+    An actor's place in the list is its `track_id`; all are of the ontology.
+    """
+    rng = np.random.default_rng((seed, 5))
+    still = Swing(0, 0, 1, 0)
+    gain, light = Swing(1, 0.03, 80, 0), light_of(rng, hard=False)
+    stage = background(rng, height + 2, width + 2)
+    shot = _Shot(tuple(actors), len(actors), stage, still, still, gain, light, 0)
+    for time in range(frames):
+        yield _frame(shot, time, rng, height, width)
 
 
 def make_training_clip(seed: int, *, frames: int, size: int) -> Iterator[Scene]:
@@ -376,21 +359,21 @@ def _shot(
 
 def _swing(
     rng: np.random.Generator, middle: float, reach: float, shortest: float, longest: float
-) -> _Swing:
+) -> Swing:
     phase = float(rng.uniform(0, 2 * math.pi))
-    return _Swing(middle, reach, float(rng.uniform(shortest, longest)), phase)
+    return Swing(middle, reach, float(rng.uniform(shortest, longest)), phase)
 
 
 def _actor(
     rng: np.random.Generator, shape: str, colour: str, height: int, width: int, hard: bool
-) -> _Actor:
+) -> Wanderer:
     """Draws one moving object; a third of them swing out of the picture and come back."""
     side = min(height, width)
     low, high = (0.07, 0.2) if hard else (0.14, 0.3)
     radius = 0.5 * side * low * (high / low) ** float(rng.random())
     look = _pose(rng, shape, colour, 0, 0, radius)
     wide = 0.75 if rng.random() < 0.33 else 0.3
-    return _Actor(
+    return Wanderer(
         look,
         _swing(rng, width * float(rng.uniform(0.3, 0.7)), width * wide * _most(rng), 50, 130),
         _swing(rng, height * float(rng.uniform(0.3, 0.7)), height * 0.3 * _most(rng), 50, 130),
@@ -403,9 +386,9 @@ def _most(rng: np.random.Generator) -> float:
     return float(rng.uniform(0.4, 1.0))
 
 
-def _meeting(first: _Actor, second: _Actor, time: float) -> _Actor:
+def _meeting(first: Wanderer, second: Wanderer, time: float) -> Wanderer:
     """Moves the second actor's path so that it passes over the first one at that time."""
     dx, dy = first.x.at(time) - second.x.at(time), first.y.at(time) - second.y.at(time)
-    x = _Swing(second.x.middle + dx, second.x.reach, second.x.period, second.x.phase)
-    y = _Swing(second.y.middle + dy, second.y.reach, second.y.period, second.y.phase)
-    return _Actor(second.look, x, y, second.log_radius, second.angle)
+    x = Swing(second.x.middle + dx, second.x.reach, second.x.period, second.x.phase)
+    y = Swing(second.y.middle + dy, second.y.reach, second.y.period, second.y.phase)
+    return Wanderer(second.look, x, y, second.log_radius, second.angle)

@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from autolabel.track.regions import Region, iou, likeness, share
+from autolabel.track.regions import Look, Region, iou, likeness, share
 from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
 
 
@@ -40,19 +41,23 @@ class Identity:
         self._next_id = 1
         self._apart: set[tuple[int, int]] = set()
         self._doubles: tuple[int, ...] = ()
+        self._hits = self._misses = 0
 
     def observe(self, position: int, seen: Mapping[int, Region]) -> tuple[int, ...]:
         """The tracks to show in this frame, ascending; call it once a frame, in order.
 
         Where two tracks lie on one object, one of them is not shown: of two that were seen
-        apart before, the one that came later to this place, else the younger.
+        apart before, the one that came from farther away, else the younger. A track that has
+        jumped is not shown either where it and another lie within one another.
 
         Args:
             position: Of the frame.
             seen: Track id -> where the tracker sees it.
         """
         pairs = self._pairs(seen, self.settings.duplicate_iou)
-        hidden = {self._weaker(a, b) for a, b in pairs}
+        hidden = {self._weaker(a, b, seen) for a, b in pairs}
+        known = [pair for pair in combinations(sorted(seen), 2) if pair in self._apart]
+        hidden |= {i for a, b in known if (i := self._jumped(a, b, seen)) is not None}
         # Two tracks never seen apart are one object; the younger ends at the next key frame.
         self._doubles = tuple(sorted({b for a, b in pairs if (a, b) not in self._apart}))
         shown = tuple(sorted(i for i in seen if i in self.tracks and i not in hidden))
@@ -64,6 +69,25 @@ class Identity:
             if track.status == "live" and gone >= self.settings.dormant_after:
                 self.tracks[track.id] = replace(track, status="dormant")
         return shown
+
+    def strangers(self, looks: Mapping[int, Look]) -> list[int]:
+        """The tracks that can't be on their object: nearly nothing of its colours is there.
+
+        Where most of them look different at once, it is the light that has changed; unless
+        they look like one another: then they have jumped from object to object.
+
+        Args:
+            looks: Track id -> what the pixels look like where the tracker sees it.
+        """
+        own = {i: self.tracks[i].look for i in looks if i in self.tracks}
+        strange = [i for i in own if likeness(own[i], looks[i]) < self.settings.stranger_look]
+        if len(strange) <= max(1, len(looks) // 2):
+            return strange
+        return [
+            i
+            for i in strange
+            if any(likeness(own[j], looks[i]) >= self.settings.revive_look for j in own if j != i)
+        ]
 
     def keyframe(
         self, position: int, shown: Mapping[int, Region], found: Sequence[Found]
@@ -78,10 +102,9 @@ class Identity:
         ended, self._doubles = self._doubles, ()
         self._forget(ended)
         live = {i: region for i, region in shown.items() if i in self.tracks}
-        matched, spare = self._match(live, found)
-        free = [d for d in range(len(found)) if d not in spare and d not in matched]
-        revived = self._revive(position, set(matched.values()), set(live), found, free)
-        born = {d: self._next_id + n for n, d in enumerate(d for d in free if d not in revived)}
+        matched, revived, spare = self._match(position, live, found)
+        new = [d for d in range(len(found)) if d not in spare | {*matched, *revived}]
+        born = {d: self._next_id + n for n, d in enumerate(new)}
         self._next_id += len(born)
         for d, track_id in born.items():
             self.tracks[track_id] = self._new(track_id, position, found[d])
@@ -137,6 +160,7 @@ class Identity:
         return {
             "next_id": self._next_id,
             "apart": sorted(self._apart),
+            "looked": [self._hits, self._misses],
             "tracks": [asdict(track) for track in self.tracks.values()],
         }
 
@@ -144,6 +168,7 @@ class Identity:
         """Take the place of the identity whose ``state()`` this is."""
         self._next_id = state["next_id"]
         self._apart = {(a, b) for a, b in state["apart"]}
+        self._hits, self._misses = state["looked"]
         self.tracks = {}
         for fields in state["tracks"]:
             votes = tuple((int(c), float(s)) for c, s in fields["votes"])
@@ -169,63 +194,79 @@ class Identity:
             if iou(seen[a], seen[b]) >= least
         ]
 
-    def _weaker(self, a: int, b: int) -> int:
+    def _weaker(self, a: int, b: int, seen: Mapping[int, Region]) -> int:
         """Which of two tracks on one object yields; ``a`` is the older."""
-        if (a, b) in self._apart and self.tracks[a].last != self.tracks[b].last:
-            # Two objects, and one of the tracks has jumped: the one that wasn't here before.
+        if (a, b) not in self._apart:
+            return b
+        jumped = self._jumped(a, b, seen)
+        if jumped is not None:
+            return jumped
+        if self.tracks[a].last != self.tracks[b].last:
             return a if self.tracks[a].last < self.tracks[b].last else b
-        if (a, b) in self._apart:
-            return a if self.tracks[a].since > self.tracks[b].since else b
-        return b
+        return a if self.tracks[a].since > self.tracks[b].since else b
+
+    def _jumped(self, a: int, b: int, seen: Mapping[int, Region]) -> int | None:
+        """Which of two objects' tracks has jumped on the other: it was elsewhere before."""
+        if a not in seen or b not in seen:
+            return None
+        if share(seen[a], seen[b]) < self.settings.within:
+            return None
+        moved = [_distance(self.tracks[i].box, seen[i].box) / self.diagonal for i in (a, b)]
+        if abs(moved[0] - moved[1]) <= self.settings.jump:
+            return None
+        return a if moved[0] > moved[1] else b
 
     def _match(
-        self, live: Mapping[int, Region], found: Sequence[Found]
-    ) -> tuple[dict[int, int], set[int]]:
-        """Detection -> track, and the detections that repeat a track somebody else matched."""
-        ids = sorted(live)
+        self, position: int, live: Mapping[int, Region], found: Sequence[Found]
+    ) -> tuple[dict[int, int], dict[int, int], set[int]]:
+        """Who each detection is, all decided together.
+
+        A track of its class where it is outweighs everything. A track of another class there
+        (the class flickers) competes with those of its class that may well be it and are not
+        seen, or followed to a wrong place.
+
+        Returns:
+            Detection -> followed track, detection -> other track, and the detections that only
+            repeat one that was matched.
+        """
+        ids = sorted(self.tracks)
+        here: NDArray[np.float64] = np.zeros((len(found), len(ids)))
         gains: NDArray[np.float64] = np.zeros((len(found), len(ids)))
         for d, one in enumerate(found):
             for t, track_id in enumerate(ids):
-                penalty = self.settings.class_penalty
-                same = self.tracks[track_id].class_id == one.class_id
-                gains[d, t] = iou(one.region, live[track_id]) - (0.0 if same else penalty)
-        gains[gains < self.settings.match_iou] = 0.0
+                if track_id in live:
+                    here[d, t] = self._overlap(self.tracks[track_id], live[track_id], one)
+            sure = (here[d] > 1.0).any()
+            for t, track_id in enumerate(ids):
+                track = self.tracks[track_id]
+                lonely = track_id in live or track.last < position
+                gains[d, t] = here[d, t]
+                if not here[d, t] and lonely and not sure:
+                    gains[d, t] = self._returned(track, one, track_id in live)
         rows, columns = linear_sum_assignment(gains, maximize=True)
-        matched = {int(d): ids[t] for d, t in zip(rows, columns, strict=True) if gains[d, t] > 0.0}
-        spare = {d for d in range(len(found)) if d not in matched and gains[d].any()}
-        return matched, spare
+        pairs = [(int(d), int(t)) for d, t in zip(rows, columns, strict=True) if gains[d, t] > 0.0]
+        matched = {d: ids[t] for d, t in pairs if here[d, t]}
+        revived = {d: ids[t] for d, t in pairs if not here[d, t]}
+        told = {*matched, *revived}
+        spare = {d for d in range(len(found)) if d not in told and here[d].any()}
+        return matched, revived, spare
 
-    def _revive(
-        self,
-        position: int,
-        matched: set[int],
-        live: set[int],
-        found: Sequence[Found],
-        free: Sequence[int],
-    ) -> dict[int, int]:
-        """Detection -> track without one, for detections that may well be it."""
-        lonely = [
-            t
-            for t in self.tracks.values()
-            if t.id not in matched and (t.id in live or t.last < position)
-        ]
-        gains = np.zeros((len(free), len(lonely)))
-        for i, d in enumerate(free):
-            for j, track in enumerate(lonely):
-                gains[i, j] = self._returned(track, found[d], track.id in live)
-        rows, columns = linear_sum_assignment(gains, maximize=True)
-        return {
-            free[i]: lonely[j].id for i, j in zip(rows, columns, strict=True) if gains[i, j] > 0.0
-        }
+    def _overlap(self, track: Track, where: Region, one: Found) -> float:
+        """How well a detection fits a followed track; 0 where it doesn't, from 1 in its class."""
+        same = track.class_id == one.class_id
+        fit = iou(one.region, where) - (0.0 if same else self.settings.class_penalty)
+        return (fit + 1.0 if same else fit) if fit >= self.settings.match_iou else 0.0
 
     def _returned(self, track: Track, one: Found, followed: bool) -> float:
         """How likely a detection is a track that has none; 0 where it can't be."""
         rules = self.settings
         reach = rules.drift_distance if followed else rules.revive_distance
-        places = (track.box, track.found_box) if followed else (track.box,)
+        # Where the tracker saw it last may be where it lost it: a detection's place counts, too.
+        places = (track.box, track.found_box)
         moved = min(_distance(box, one.region.box) for box in places) / self.diagonal
         alike = likeness(track.look, one.look)
-        ratio = max(track.area, one.region.area) / min(track.area, one.region.area)
+        # Who comes out from behind something is seen in part first.
+        ratio = max(one.region.area / track.area, track.area / one.region.area / rules.revive_part)
         if (
             track.class_id != one.class_id
             or moved > reach
@@ -233,7 +274,7 @@ class Identity:
             or (ratio > rules.revive_size and not followed)
         ):
             return 0.0
-        return alike + (1.0 - moved / reach) + 1e-6
+        return alike * (1.0 - 0.5 * moved / reach)
 
     def _new(self, track_id: int, position: int, one: Found) -> Track:
         return Track(
@@ -261,8 +302,6 @@ class Identity:
             since=track.since if track.last >= position - 1 else position,
             parked=False,
             box=region.box,
-            # Who leaves behind something, or the picture, shrinks first: remember its size.
-            area=max(region.area, track.area * 9 // 10),
         )
 
     def _vote(self, track_id: int, one: Found) -> None:
@@ -276,6 +315,8 @@ class Identity:
             found=track.found + 1,
             misses=0,
             found_box=one.region.box,
+            # Who leaves behind something, or the picture, shrinks first: remember its size.
+            area=max(one.region.area, track.area * 9 // 10),
             look=one.look,
         )
 
@@ -288,17 +329,29 @@ class Identity:
 
     def _lose(self, live: Mapping[int, Region], here: set[int]) -> tuple[int, ...]:
         lost = []
+        self._hits += len(set(live) & here)
+        self._misses += len(set(live) - here)
         for track_id in sorted(set(live) - here):
             track = self.tracks.get(track_id)
             if track is None:
                 continue
             misses = track.misses + 1
-            gone = 0 < self.settings.max_misses <= misses
+            gone = self.settings.max_misses > 0 and misses >= self.patience
             status = "dormant" if gone else track.status
             self.tracks[track_id] = replace(track, misses=misses, status=status, parked=gone)
             if gone:
                 lost.append(track_id)
         return tuple(lost)
+
+    @property
+    def patience(self) -> int:
+        """How many misses in a row say that a track isn't there.
+
+        As many as a detector that finds what it has found so far would make by chance once in
+        twenty times, but no more than ``max_misses``: one that hardly misses is believed.
+        """
+        missed = (self._misses + 1) / (self._hits + self._misses + 2)
+        return min(self.settings.max_misses, math.ceil(math.log(0.05) / math.log(missed)))
 
     def _forget(self, ids: Sequence[int]) -> None:
         for track_id in ids:

@@ -225,6 +225,12 @@ class Session:
         for object_id in ids:
             self._objects.pop(object_id, None)
 
+    def forget(self, ids: Sequence[int]) -> None:
+        """Drop what was tracked of these objects since their prompts, which stay."""
+        for object_id in ids:
+            if object_id in self._objects:
+                self._objects[object_id].recent.clear()
+
     def state(self) -> bytes:
         """What ``Sam2Tracker.restore`` needs to go on with the next frame."""
         return memory_to_bytes(self._clock, self._size, self._objects)

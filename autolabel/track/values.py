@@ -95,6 +95,10 @@ class Session(Protocol):
         """Stop following these objects; unknown ids are ignored."""
         ...
 
+    def forget(self, ids: Sequence[int]) -> None:
+        """Drop what was tracked of these objects since their prompts, which stay."""
+        ...
+
     def state(self) -> bytes:
         """What the tracker's ``restore`` needs to go on with the next frame."""
         ...

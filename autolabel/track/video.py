@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,10 +22,11 @@ from autolabel import masks as rle
 from autolabel.errors import UsageError
 from autolabel.track.cues import Cue, CueSettings, SceneCues
 from autolabel.track.identity import Identity
-from autolabel.track.regions import Region, look, points_in, share
+from autolabel.track.lookback import LookBack, Window
+from autolabel.track.regions import Region, iou, look, points_in
 from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
 from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
-from autolabel.track.windows import Label, Pending, TrackSummary, WindowResult
+from autolabel.track.windows import Pending, TrackSummary, WindowResult, label_of
 from autolabel.types import Frame, Image, Instance, Mask
 
 Detect = Callable[[Image], Sequence[Instance]]
@@ -42,9 +43,13 @@ class TrackSettings:
         points: How many points, for "point".
         refresh: A key frame's detection corrects the track that it belongs to.
         carry_back: New objects are followed backwards to where they appear.
+        mend_below: A track whose mask overlaps its detection less than this (IoU) has gone wrong
+            since the key frame before: it is followed back from this one to mend its labels,
+            and what was remembered on the way is forgotten. 0: never.
         carry_overlap: ... which ends where this share of the smaller is on another object.
-        change_gap: A change of scene that is no cut brings the next key frame forward, if the
-            last one is at least so many frames ago.
+        look_again: An object that is lost brings the next key frame forward.
+        change_gap: ... as a change of scene that is no cut does, if the last one is at least so
+            many frames ago.
         identity: What counts as the same object.
         cues: What counts as another scene.
     """
@@ -54,7 +59,9 @@ class TrackSettings:
     points: int = 3
     refresh: bool = True
     carry_back: bool = True
+    mend_below: float = 0.7
     carry_overlap: float = 0.5
+    look_again: bool = True
     change_gap: int = 3
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     cues: CueSettings = field(default_factory=CueSettings)
@@ -136,10 +143,8 @@ class _VideoLabeler:
             self._cut(frame)
         self._pending.begin(self._position, frame.index)
         prepared = self._tracker.prepare(frame.image)
-        shown = self._follow(self._session.step(prepared))
-        since = self._position - self._key
-        due = since >= self._settings.keyframe_every or self._position == 0 or cue is Cue.CUT
-        if not due and (cue is not Cue.CHANGE or since < self._settings.change_gap):
+        shown = self._follow(self._session.step(prepared), frame.image, cue)
+        if not self._is_due(cue, shown):
             self._window.append(prepared)
             return None
         self._keyframe(frame, prepared, shown)
@@ -148,6 +153,25 @@ class _VideoLabeler:
         self._pending.keys.append(self._position)
         unsettled = [i for i in self._identity.tracks if self._identity.is_tentative(i)]
         return self._commit(self._pending.final_before(self._position, unsettled))
+
+    def _is_due(self, cue: Cue, shown: Mapping[int, Region]) -> bool:
+        """Whether to look again in this frame: regularly, and where something has happened."""
+        since = self._position - self._key
+        if since >= self._settings.keyframe_every or self._position == 0 or cue is Cue.CUT:
+            return True
+        if since < self._settings.change_gap:
+            return False
+        # Lost since the last frames; at the gap's end also what went lost within it.
+        recent = self._position - (self._settings.change_gap if self._early() else 1)
+        lost = any(
+            recent <= t.last < self._position and t.id not in shown
+            for t in self._identity.tracks.values()
+        )
+        return cue is Cue.CHANGE or (self._settings.look_again and lost)
+
+    def _early(self) -> bool:
+        """Whether this is the first frame after a key frame that may be one itself."""
+        return self._position - self._key == self._settings.change_gap
 
     def finish(self) -> WindowResult | None:
         """The video is over: gives what wasn't final yet."""
@@ -165,7 +189,7 @@ class _VideoLabeler:
         for track in self._identity.end_all():
             self._summarise(track)
 
-    def _follow(self, tracked: Tracked) -> dict[int, Region]:
+    def _follow(self, tracked: Tracked, image: Image, cue: Cue) -> dict[int, Region]:
         """Label the objects that are seen in this frame; gives where they are."""
         regions: dict[int, Region] = {}
         scores: dict[int, float] = {}
@@ -173,7 +197,14 @@ class _VideoLabeler:
             region = Region.of(mask) if score > 0.5 else None
             if region is not None:
                 regions[track_id], scores[track_id] = region, float(score)
+        if cue is Cue.SAME:  # else the light has changed, and colours with it
+            strange = self._identity.strangers(
+                {i: look(image, region) for i, region in regions.items()}
+            )
+            self._session.forget(strange)
+            regions = {i: region for i, region in regions.items() if i not in strange}
         shown = self._identity.observe(self._position, regions)
+        self._session.forget([i for i in regions if i not in shown])
         where = {i: mask for i, mask in zip(tracked.ids, tracked.masks, strict=True) if i in shown}
         for track_id in shown:
             self._put(self._position, track_id, where[track_id], scores[track_id])
@@ -182,12 +213,9 @@ class _VideoLabeler:
     def _put(
         self, position: int, track_id: int, mask: Mask, seen: float, found: Instance | None = None
     ) -> None:
-        region = Region.of(mask)
-        if region is None:
-            return
-        box = tuple(float(v) for v in region.box)
-        label = Label(rle.encode(mask), (box[0], box[1], box[2], box[3]), seen, found)
-        self._pending.labels[position][track_id] = label
+        label = label_of(mask, seen, found)
+        if label is not None:
+            self._pending.labels[position][track_id] = label
 
     def _keyframe(self, frame: Frame, prepared: Prepared, shown: dict[int, Region]) -> None:
         """Detect, decide who is who, show the tracker what is new, and carry it back."""
@@ -196,25 +224,54 @@ class _VideoLabeler:
         instances, masks, found = self._detections(frame.image)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
-        fresh = [*outcome.revived, *outcome.born]
-        self._session.remove([i for _, i in fresh])
-        again = []
-        for d, track_id in outcome.matched:
-            if self._settings.refresh:
-                again.append((d, track_id))
+        lost = self._gone_wrong(outcome, shown, found)
+        fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
+        self._session.remove(fresh)
+        self._session.forget(lost)
+        prompts: dict[int, Prompt] = {}
+        by_track: dict[int, Instance] = {}
+        for d, track_id in [*outcome.matched, *outcome.revived, *outcome.born]:
+            if track_id in fresh or track_id in lost or self._settings.refresh:
+                prompts[track_id] = self._prompt(instances[d], masks[d])
+                by_track[track_id] = instances[d]
             else:
                 label = self._pending.labels[self._position][track_id]
-                mask = rle.decode(label.mask)
-                self._put(self._position, track_id, mask, label.seen, instances[d])
-        prompts = {i: self._prompt(instances[d], masks[d]) for d, i in [*again, *fresh]}
+                self._put(
+                    self._position, track_id, rle.decode(label.mask), label.seen, instances[d]
+                )
         told = self._session.add(list(prompts), list(prompts.values()))
-        by_track = {i: instances[d] for d, i in [*again, *fresh]}
         for track_id, mask, score in zip(told.ids, told.masks, told.scores, strict=True):
             self._put(self._position, track_id, mask, float(score), by_track[track_id])
-        if self._settings.carry_back and fresh and self._window:
-            self._carry_back({i: prompts[i] for _, i in fresh}, prepared)
+        if self._settings.carry_back and self._window and (fresh or lost):
+            self._look_back({i: prompts[i] for i in [*lost, *fresh]}, fresh, prepared)
         for track in self._identity.tracks.values():
             self._summarise(track)
+
+    def _gone_wrong(
+        self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
+    ) -> list[int]:
+        """The tracks whose detection says that following them went wrong in this window."""
+        here = set(self._pending.labels[self._key]) if self._window else set()
+        limit = self._settings.mend_below
+        lost = [
+            i for d, i in outcome.matched if i in here and iou(shown[i], found[d].region) < limit
+        ]
+        return lost + [i for _, i in outcome.revived if i in here and limit > 0]
+
+    def _look_back(self, prompts: dict[int, Prompt], fresh: list[int], prepared: Prepared) -> None:
+        """Follow objects backwards through the window: the new ones, and those lost on the way."""
+        window = Window(self._key, self._window, prepared)
+        settings = self._settings
+        back = LookBack(
+            self._tracker,
+            self._pending,
+            window,
+            settings.carry_overlap,
+            settings.identity.stranger_look,
+        )
+        back.run(prompts, {i: self._identity.tracks[i].look for i in prompts}, fresh)
+        for track_id, first in back.earlier.items():
+            self._identity.carried_back(track_id, first)
 
     def _let_go(self, outcome: KeyframeOutcome) -> None:
         """Stop following who is gone; unmake the labels of what was no object."""
@@ -224,6 +281,11 @@ class _VideoLabeler:
             for i, label in self._pending.labels[self._position].items()
             if i not in outcome.ended and i not in outcome.lost
         }
+        if outcome.lost and self._identity.patience == 1:
+            # There at one end of the window and gone at the other: each half to what is nearer.
+            for position in range((self._key + self._position) // 2 + 1, self._position):
+                for track_id in outcome.lost:
+                    self._pending.labels[position].pop(track_id, None)
         parked = self._identity.park(self._position)
         self._session.remove([*outcome.dropped, *outcome.ended, *outcome.lost, *parked])
 
@@ -248,54 +310,6 @@ class _VideoLabeler:
             return Prompt(mask=mask)
         points = points_in(mask, self._settings.points)
         return Prompt(points=points, labels=(1,) * len(points))
-
-    def _carry_back(self, prompts: dict[int, Prompt], prepared: Prepared) -> None:
-        """Follow new objects backwards through the window to where they appear."""
-        session = self._tracker.session()
-        session.step(prepared)
-        session.add(list(prompts), list(prompts.values()))
-        together = self._overlaps(self._position)
-        for position in range(self._position - 1, self._key - 1, -1):
-            tracked = session.step(self._window[position - self._key])
-            for track_id, mask, score in zip(
-                tracked.ids, tracked.masks, tracked.scores, strict=True
-            ):
-                before = self._pending.labels[position].get(track_id)
-                if before is None and score > 0.5:
-                    self._put(position, track_id, mask, float(score))
-                if not self._arrived(position, track_id, before, together):
-                    self._identity.carried_back(track_id, position)
-                    continue
-                session.remove([track_id])
-                if before is None:
-                    self._pending.labels[position].pop(track_id, None)
-            if not session.ids:
-                break
-
-    def _arrived(
-        self, position: int, track_id: int, before: Label | None, together: set[tuple[int, int]]
-    ) -> bool:
-        """Whether going back with a track ends here: it isn't seen, or is known already.
-
-        It also ends where it lies on another object that it isn't part of in the key frame.
-        """
-        if before is not None or track_id not in self._pending.labels[position]:
-            return True
-        on = {pair for pair in self._overlaps(position) if track_id in pair}
-        return not on <= together
-
-    def _overlaps(self, position: int) -> set[tuple[int, int]]:
-        """Pairs of tracks of which one lies on the other in a frame."""
-        labels = self._pending.labels[position]
-        regions = [(i, Region.of(rle.decode(labels[i].mask))) for i in sorted(labels)]
-        known = [(i, region) for i, region in regions if region is not None]
-        limit = self._settings.carry_overlap
-        return {
-            (i, j)
-            for n, (i, a) in enumerate(known)
-            for j, b in known[n + 1 :]
-            if share(a, b) >= limit
-        }
 
     def _summarise(self, track: Track) -> None:
         at = self._pending.index
@@ -325,7 +339,7 @@ class _VideoLabeler:
     def state(self) -> bytes:
         """Everything that going on needs, as one ``.npz`` (no pickle)."""
         head = {
-            "version": 1,
+            "version": 2,
             "position": self._position,
             "key": self._key,
             "next_index": self.next_index,
@@ -351,8 +365,8 @@ class _VideoLabeler:
         """Take the place of the labeler whose ``state()`` this is."""
         with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes())
-            if head["version"] != 1:
-                raise ValueError(f"video state: expected version 1, found {head['version']}")
+            if head["version"] != 2:
+                raise ValueError(f"video state: expected version 2, found {head['version']}")
             self._session = self._tracker.restore(arrays["session"].tobytes())
             pixels = arrays["window"]
         self._position, self._key = head["position"], head["key"]

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autolabel.types import RLE, Instance
+from autolabel import masks as rle
+from autolabel.track.regions import Region
+from autolabel.types import RLE, Instance, Mask
 
 _Box = tuple[float, float, float, float]
 
@@ -93,6 +95,15 @@ class Label:
 def _known(score: float) -> float | None:
     """None for NaN: the mean of scores that the detector doesn't give."""
     return None if math.isnan(score) else score
+
+
+def label_of(mask: Mask, seen: float, found: Instance | None = None) -> Label | None:
+    """The label of a mask bool (H, W); None where it is empty."""
+    region = Region.of(mask)
+    if region is None:
+        return None
+    box = tuple(float(v) for v in region.box)
+    return Label(rle.encode(mask), (box[0], box[1], box[2], box[3]), seen, found)
 
 
 def _runner_up(found: Instance | None, class_id: int) -> int | None:

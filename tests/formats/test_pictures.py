@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from autolabel.errors import UsageError
 from autolabel.formats import export
 from autolabel.importing import import_labels
 from autolabel.media.pictures import file_key
@@ -65,6 +66,42 @@ def test_frames_that_are_files_keep_their_extension_in_the_labels(tmp_path: Path
             placed = tmp_path / "out" / "images" / image["file_name"]
             source = tmp_path / "images" / "a clip" / f"{image['frame_index']:05d}.png"
             assert placed.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("where", ["frames", "out/pictures"])
+def test_frames_are_extracted_by_the_names_in_coco_whatever_the_format(
+    tmp_path: Path, where: str
+) -> None:
+    with clip(tmp_path) as project:
+        report = export(project, "yolo-seg", tmp_path / "out", frames=tmp_path / where)
+        assert (report.frames, report.notes) == (3, ())
+        export(project, "coco", tmp_path / "coco")
+        with pytest.raises(UsageError, match="choose another"):
+            export(project, "coco", tmp_path / "a" / "b", frames=tmp_path / "a")
+    names = [one["file_name"] for one in json.loads(read(tmp_path / "coco"))["images"]]
+    found = sorted(p.relative_to(tmp_path / where).as_posix() for p in jpegs(tmp_path / where))
+    assert found == names == [f"a clip/{index:06d}.jpg" for index in LABELLED]
+    for index, name in zip(LABELLED, names, strict=True):
+        with Image.open(tmp_path / where / name) as picture:
+            assert abs(float(np.array(picture).mean()) - 20 * index) < 4
+
+
+def test_frames_that_cannot_be_had_are_told_and_cost_nothing_else(tmp_path: Path) -> None:
+    with clip(tmp_path) as project:
+        (tmp_path / "in" / "a clip.mp4").unlink()
+        report = export(project, "coco", tmp_path / "out", frames=tmp_path / "frames")
+    assert (report.pictures, report.frames) == (3, 0)
+    assert report.notes == ("1 affected: videos that can't be read any more: frames missing",)
+
+
+def read(folder: Path) -> str:
+    """Return what an export of COCO says."""
+    return (folder / "annotations.json").read_text("utf-8")
+
+
+def jpegs(folder: Path) -> list[Path]:
+    """Return the JPEGs under a folder."""
+    return list(folder.rglob("*.jpg"))
 
 
 def odd(tmp_path: Path) -> Project:

@@ -117,6 +117,9 @@ class ColourSession:
         for i in ids:
             self.objects.pop(i, None)
 
+    def forget(self, ids) -> None:
+        """Where an object is now is all that this tracker remembers."""
+
     def state(self) -> bytes:
         return json.dumps(self.objects).encode()
 

@@ -233,3 +233,38 @@ def test_points_lie_deep_in_the_mask_and_apart():
     one[2, 3] = True
     assert points_in(one, 4) == ((3.0, 2.0),)
     assert points_in(np.zeros((5, 5), bool), 2) == ()
+
+
+def test_of_two_tracks_on_one_object_the_one_that_jumped_there_yields_at_once():
+    identity = started(found(0, 0), found(60, 60))
+    jumped = {1: region(60, 60), 2: region(61, 60)}
+    assert identity.observe(1, jumped) == (2,)
+
+
+def test_a_track_that_jumped_does_not_take_the_detection_of_another_class():
+    identity = started(found(0, 0, class_id=1), found(60, 60, class_id=2))
+    # Track 2 is lost, and track 1 sits where it was: the classes tell who is who.
+    seen = {1: region(60, 60)}
+    identity.observe(1, seen)
+    outcome = identity.keyframe(1, seen, [found(60, 60, class_id=2), found(1, 0, class_id=1)])
+    assert outcome.matched == ()
+    assert outcome.revived == ((0, 2), (1, 1))
+    assert outcome.born == ()
+
+
+def test_who_comes_out_from_behind_something_is_known_by_a_part():
+    identity = started(found(10, 10))
+    for position in range(1, 31):
+        identity.observe(position, {})
+    part = Found(0, 0.9, region(14, 10, 3), RED)
+    assert identity.keyframe(30, {}, [part]).revived == ((0, 1),)
+
+
+def test_a_track_without_its_colours_is_on_something_else_unless_the_light_changed():
+    identity = started(found(0, 0), found(30, 30), found(60, 60))
+    mixed = (0.4,) + (0.0,) * 62 + (0.6,)
+    assert identity.strangers({1: RED, 2: BLUE, 3: mixed}) == [2]
+    assert identity.strangers({1: BLUE}) == [1]
+    assert identity.strangers({1: BLUE, 2: BLUE, 3: RED}) == []
+    two = started(found(0, 0), found(30, 30, colours=BLUE))
+    assert two.strangers({1: BLUE, 2: RED}) == [1, 2]

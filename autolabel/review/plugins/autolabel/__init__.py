@@ -177,7 +177,9 @@ class Threshold(_Act):
         from autolabel import reviewing
 
         said = reviewing.rethreshold(
-            os.environ["AUTOLABEL_PROJECT"], str(ctx.params["label"]), float(ctx.params["threshold"])
+            os.environ["AUTOLABEL_PROJECT"],
+            str(ctx.params["label"]),
+            float(ctx.params["threshold"]),
         )
         ctx.ops.reload_dataset()
         return said
