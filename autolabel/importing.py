@@ -93,7 +93,9 @@ def import_labels(
     try:
         with unpacked(Path(path), SUFFIXES, problems) as labels:
             reader = make_reader(labels, pictures, problems)
-            report = _Import(reader, problems, f"{format_name} {path}").run(work)
+            reading = _Import(reader, problems, f"{format_name} {path}")
+            reading.run(work)
+        report = reading.report()
         work.chmod(0o755)
         work.rename(target)
     except OSError as error:
@@ -111,9 +113,10 @@ class _Import:
         self._seen: set[str] = set()
         self._instances = 0
 
-    def run(self, folder: Path) -> ImportReport:
-        """Fill the project folder; return what was read."""
+    def run(self, folder: Path) -> None:
+        """Fill the project folder."""
         names, colors = _class_table(self._reader.classes, self._origin)
+        self._names = names
         meta = {"imported": self._origin} | _ontology(names)
         with Project.open(folder, create=True) as project:
             project.set_run(meta, list(zip(names, colors, strict=True)), names)
@@ -121,13 +124,16 @@ class _Import:
                 project.commit(batch)
         if not self._seen:
             raise FormatError(f"{self._origin}: nothing was read{self._first()}")
+
+    def report(self) -> ImportReport:
+        """Return what was read."""
         problems = self._problems
         skipped = tuple(
             f"{count} left out: {what} (first: {problems.first[what]})"
             for what, count in sorted(problems.skipped.items())
         )
         notes = tuple(f"{count} {what}" for what, count in sorted(problems.notes.items()))
-        return ImportReport(len(self._seen), self._instances, tuple(names), skipped, notes)
+        return ImportReport(len(self._seen), self._instances, tuple(self._names), skipped, notes)
 
     def _first(self) -> str:
         """Return what went wrong first, for the error."""

@@ -1,26 +1,28 @@
-"""This project's exporters beside supervision's and FiftyOne's, on the same objects.
+"""This project's exporters beside supervision's, FiftyOne's and Datumaro's, on the same objects.
 
-    python -m benchmarks.exports [PICTURES]              ours, and supervision's with the ratio
-    python -m benchmarks.exports PICTURES --ours         ours alone: for sizes others can't hold
-    python -m benchmarks.exports PICTURES --fiftyone     FiftyOne's too, where it is installed
-                                                         (set FIFTYONE_DATABASE_URI)
+    python -m benchmarks.exports [PICTURES]              the table of ratios, as ``rows`` gives it
+    python -m benchmarks.exports PICTURES --ours         ours alone, all formats of pictures
 
 10 objects a picture of 640 x 480 (with --hd: 1920 x 1080), masks with holes. Ours reads a
-project on disk and writes the export; the others start from what they hold in memory. No
-pictures are copied. Peak memory is that of this process after each export. Rates and ratios
-are of CPU time (one thread), so that what else runs on the machine matters less; each ratio is
-the median of three rounds, in which the two take turns. Reading the export back, which others
-don't do, is not part of the rates and is measured once by itself ("with --verify on").
+project on disk and writes the export; the others start from what they hold in memory (FiftyOne:
+in its database). No pictures are copied. A ratio is of CPU time of one process, so that what
+else runs on the machine matters less; the two take turns, and the table has the median and the
+lowest and highest of the rounds. Each peer has a process of its own; one that isn't installed is
+told. Reading the export back, which others don't do, is measured by itself (--ours).
 """
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +35,7 @@ from autolabel.formats import FORMATS, export
 from autolabel.store import Project, Result
 from autolabel.types import Instance, MediaRecord
 
-OBJECTS, VARIANTS, ROUNDS = 10, 20, 3
+OBJECTS, VARIANTS, ROUNDS = 10, 20, 5
 WIDTH, HEIGHT = (1920, 1080) if "--hd" in sys.argv else (640, 480)
 CLASSES = [(f"class {i}", "#ff0000") for i in range(5)]
 
@@ -169,37 +171,154 @@ def fiftyone_work(folder: Path, pictures: int) -> dict[str, Callable[[], Any]]:
     }
 
 
-def compare(
-    folder: Path, project: Project, pictures: int, peer: str, work: dict[str, Callable[[], Any]]
-) -> None:
-    for one, theirs in work.items():
-        ratios = []
-        for _ in range(ROUNDS):
+def datumaro_work(folder: Path, pictures: int) -> dict[str, Callable[[], Any]]:
+    import datumaro as dm
+
+    variants = [blobs(seed) for seed in range(min(VARIANTS, pictures))]
+    boxes = [[one.box for one in instances(found)] for found in variants]
+
+    def dataset(masked: bool) -> Any:
+        items = []
+        for index in range(pictures):
+            which = index % len(variants)
+            labels = [
+                dm.Mask(variants[which][i], id=i + 1, group=i + 1, label=i % 5)
+                if masked
+                else dm.Bbox(x1, y1, x2 - x1, y2 - y1, id=i + 1, label=i % 5)
+                for i, (x1, y1, x2, y2) in enumerate(boxes[which])
+            ]
+            media = dm.Image.from_file(f"{index:07d}.jpg", size=(HEIGHT, WIDTH))
+            items.append(dm.DatasetItem(f"{index:07d}", "train", media, labels))
+        return dm.Dataset.from_iterable(items, categories=[one for one, _ in CLASSES])
+
+    masked, boxed = dataset(True), dataset(False)
+
+    def write(what: Any, kind: str) -> None:
+        shutil.rmtree(folder / kind, ignore_errors=True)
+        what.export(str(folder / kind), kind, save_media=False)
+
+    return {
+        "coco": lambda: write(masked, "coco_instances"),
+        "yolo": lambda: write(boxed, "yolo_ultralytics"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as fast this project's exporter is as another one, by CPU time.
+
+    Attributes:
+        name: The format and the other program.
+        ratio: The median of the rounds; None where it could not be measured.
+        lowest: The lowest of the rounds.
+        highest: The highest of the rounds.
+        note: The times, or why there is no ratio.
+    """
+
+    name: str
+    ratio: float | None
+    lowest: float | None
+    highest: float | None
+    note: str
+
+
+PEERS = {
+    "supervision": supervision_work,
+    "fiftyone": fiftyone_work,
+    "datumaro": datumaro_work,
+}
+
+
+def rows(quick: bool = False) -> list[Ratio]:
+    """Return the ratios against every peer, each measured in a process of its own."""
+    pictures, rounds = (40, 3) if quick else (200, 5)
+    return [one for peer in PEERS for one in rows_of(peer, pictures, rounds)]
+
+
+def rows_of(peer: str, pictures: int, rounds: int) -> list[Ratio]:
+    """Return the ratios against one peer."""
+    from tests.formats.fiftyone_database import database, settings
+
+    command = [sys.executable, "-m", "benchmarks.exports", str(pictures), "--peer", peer]
+    command += [str(rounds), *(["--hd"] if HEIGHT == 1080 else [])]
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            if peer == "fiftyone":
+                with database(Path(place)) as address:
+                    done = _run(command, os.environ | settings(Path(place), address))
+            else:
+                done = _run(command, dict(os.environ))
+        except FileNotFoundError as error:
+            return [Ratio(f"export, against {peer}", None, None, None, str(error))]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["failed"])[-1]
+        return [Ratio(f"export, against {peer}", None, None, None, last)]
+    return [Ratio(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def compare(folder: Path, project: Project, pictures: int, peer: str, rounds: int) -> list[Ratio]:
+    """Return the ratios for every format that a peer writes, and print each time."""
+    found = []
+    for one, theirs in PEERS[peer](folder, pictures).items():
+        pairs = []
+        for _ in range(rounds):
             seconds = ours(folder, project, pictures, one)
-            ratios.append(timed(f"{peer} {one}", pictures, theirs) / seconds)
-        print(f"{one}: {median(ratios):.1f} times as fast as {peer}")
+            pairs.append((seconds, timed(f"{peer} {one}", pictures, theirs)))
+        ratios = [other / seconds for seconds, other in pairs]
+        each = [median(values) / pictures / OBJECTS * 1e6 for values in zip(*pairs, strict=True)]
+        note = f"{each[0]:.0f} and {each[1]:.0f} us of CPU an object; {rounds} rounds of {pictures}"
+        found.append(
+            Ratio(f"{one}, against {peer}", median(ratios), min(ratios), max(ratios), note)
+        )
+    return found
 
 
-def main(pictures: int, flags: list[str]) -> None:
-    names = ["coco", "yolo-seg", "yolo"] if "--ours" in flags else list(FORMATS)
+def peer_alone(pictures: int, peer: str, rounds: int) -> None:
+    """Print the ratios against one peer as JSON, in the last line."""
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Project.open(Path(place) / "project", create=True) as project,
+    ):
+        fill(project, pictures)
+        found = compare(Path(place), project, pictures, peer, rounds)
+    print(json.dumps([asdict(one) for one in found]))
+
+
+def ours_alone(pictures: int) -> None:
+    """Print what each of our exporters of pictures takes, with and without reading back."""
     videos = ("ytvis", "cvat-video", "mots", "davis")
     with (
         tempfile.TemporaryDirectory() as place,
         Project.open(Path(place) / "project", create=True) as project,
     ):
-        folder = Path(place)
         fill(project, pictures)
-        for one in names:
+        for one in FORMATS:
             if one not in videos:
-                ours(folder, project, pictures, one)
-                ours(folder, project, pictures, one, verify=True)
-        if "--ours" in flags:
-            return
-        compare(folder, project, pictures, "supervision", supervision_work(folder, pictures))
-        if "--fiftyone" in flags:
-            compare(folder, project, pictures, "FiftyOne", fiftyone_work(folder, pictures))
+                ours(Path(place), project, pictures, one)
+                ours(Path(place), project, pictures, one, verify=True)
+
+
+def main(arguments: list[str]) -> None:
+    given = [one for one in arguments if not one.startswith("--")]
+    pictures = int(given[0]) if given else 200
+    if "--peer" in arguments:
+        peer_alone(pictures, given[1], int(given[2]))
+    elif "--ours" in arguments:
+        ours_alone(pictures)
+    else:
+        for peer in PEERS:
+            for row in rows_of(peer, pictures, ROUNDS):
+                spread = (
+                    ""
+                    if row.ratio is None
+                    else (f"{row.ratio:5.1f} ({row.lowest:.1f} to {row.highest:.1f}) ")
+                )
+                print(f"{row.name:28} {spread}{row.note}", flush=True)
 
 
 if __name__ == "__main__":
-    given = [one for one in sys.argv[1:] if not one.startswith("--")]
-    main(int(given[0]) if given else 200, [one for one in sys.argv[1:] if one.startswith("--")])
+    main(sys.argv[1:])

@@ -40,7 +40,10 @@ class _JsonReader:
         self._class_of: dict[int, int] = {}
         for index, entry in enumerate(data["categories"]):
             with problems.guard(self._place("categories", index), "a category that is wrong"):
-                self._class_of[whole(entry["id"], "id")] = len(self.classes)
+                key = whole(entry["id"], "id")
+                if key in self._class_of:
+                    raise ValueError(f"id {key} is there twice")
+                self._class_of[key] = len(self.classes)
                 self.classes.append((str(entry["name"]), None))
 
     def _place(self, section: str, index: int) -> str:

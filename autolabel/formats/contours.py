@@ -100,8 +100,8 @@ def _sides(starts: Places, ends: Places, height: int, width: int) -> _Sides:
     edges = np.empty((len(columns), 2), np.int64)
     edges[:, 0] = 2 * (columns * tall + tops) + 1
     edges[:, 1] = 2 * (columns * tall + bottoms)
-    edges = edges.ravel()
-    both = np.concatenate([edges, edges + 2 * tall])
+    flat = edges.ravel()
+    both = np.concatenate([flat, flat + 2 * tall])
     both.sort(kind="stable")  # two sorted halves: it only merges them
     twice = both[1:] == both[:-1]  # there in both columns: no corner
     once = np.ones(len(both), np.bool_)

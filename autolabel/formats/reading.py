@@ -111,6 +111,8 @@ class Problems:
             yield
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
+            if isinstance(error, TypeError):
+                what = f"found a value of another kind than can be here ({error})"
             self.add(place, kind, what)
 
 
@@ -283,7 +285,12 @@ def unpacked(path: Path, suffixes: Collection[str], problems: Problems) -> Itera
                 _extract(archive, Path(folder), suffixes, f"{path}", problems)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise FormatError(f"{path}: not a zip that can be read: {error}") from error
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except FormatError as error:  # the folder's name would tell nobody anything
+            raise FormatError(str(error).replace(folder, str(path))) from error
+        for what, place in problems.first.items():
+            problems.first[what] = place.replace(folder, str(path))
 
 
 def _extract(
@@ -297,7 +304,8 @@ def _extract(
     left = MAX_ZIP_BYTES
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        leaves = path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]
+        drive = any(part.endswith(":") for part in path.parts[:1])
+        leaves = path.is_absolute() or ".." in path.parts or drive
         if leaves or stat.S_ISLNK(entry.external_attr >> 16):
             problems.add(f"{place}: {entry.filename!r}", "a zip entry that leaves the folder")
             continue

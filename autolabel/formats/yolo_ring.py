@@ -96,8 +96,8 @@ def _one_each(
         parts = [points[:, begins[i] : begins[i + 1]] for i in range(place, place + count)]
         place += count
         if count > 1:
-            joined, drawn[owner] = _join([_dense(one.T) for one in parts])
-            parts = [joined.T]
+            joined, drawn[owner] = _join([_dense(one.T.astype(np.int64)) for one in parts])
+            parts = [joined.T.astype(np.int32)]
         walks.append(parts[0])
         masks_of.append(owner)
     ends = np.cumsum([0, *(walk.shape[1] for walk in walks)]).tolist()

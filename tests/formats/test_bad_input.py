@@ -236,7 +236,9 @@ def test_a_zip_is_read(tmp_path: Path) -> None:
     assert report.instances == len(cases.MASKS)
 
 
-@pytest.mark.parametrize("name", ["../evil.xml", "/tmp/evil.xml", "a/../../evil.xml"])
+@pytest.mark.parametrize(
+    "name", ["../evil.xml", "/tmp/evil.xml", "a/../../evil.xml", "C:/evil.xml"]
+)
 def test_a_zip_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     path = zipped(tmp_path, name)
     with pytest.raises(FormatError, match="leaves the folder"):
@@ -244,6 +246,30 @@ def test_a_zip_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> N
     report = import_labels("cvat-images", path, tmp_path / "images", tmp_path / "p", skip_bad=True)
     assert report.instances == len(cases.MASKS)
     assert not list(tmp_path.parent.glob("evil.xml"))
+
+
+def test_an_error_inside_a_zip_names_the_zip(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.jpg")
+    path = tmp_path / "labels.zip"
+    for data, options in ((coco(category_id=9), {}), (coco(category_id=9), {"skip_bad": True})):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("in/x.json", json.dumps(data))
+        place = f"{path}/in/x.json: annotations[1]"
+        if options:
+            args = "coco", path, tmp_path / "images", tmp_path / "p"
+            assert place in import_labels(*args, skip_bad=True).skipped[0]
+            continue
+        with pytest.raises(FormatError) as caught:
+            import_labels("coco", path, tmp_path / "images", tmp_path / "p")
+        assert str(caught.value).startswith(place)
+
+
+def test_a_category_id_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    data = coco()
+    data["categories"].append({"id": 1, "name": "horse"})
+    with pytest.raises(FormatError, match=r"categories\[1\].*id 1 is there twice"):
+        load(tmp_path, data)
+    assert load(tmp_path, data, skip_bad=True).classes == ("zebra",)
 
 
 def test_an_import_that_fails_leaves_no_folder_at_all(tmp_path: Path) -> None:
