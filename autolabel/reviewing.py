@@ -166,6 +166,11 @@ def rethreshold(project_folder: str | Path, class_name: str, threshold: float) -
     )
 
 
+def stop(project: str | Path) -> bool:
+    """End the project's review; return whether one ran."""
+    return session.stop(places_of(project))
+
+
 class Review:
     """A project's review, started or found.
 

@@ -44,7 +44,9 @@ class _Labels:
             for one in (document.get("labels") or {}).get("detections") or []
         ]
 
-    def change(self, what: str, labels: Sequence[tuple[ObjectId, dict[str, Any]]], field: str, value: str) -> int:
+    def change(
+        self, what: str, labels: Sequence[tuple[ObjectId, dict[str, Any]]], field: str, value: str
+    ) -> int:
         """Set a field of labels, and remember how they were; return how many changed."""
         changed = [(place, one) for place, one in labels if one.get(field) != value]
         if not changed:
@@ -54,9 +56,17 @@ class _Labels:
         ]
         # Written first: a kill in between leaves an undo that changes nothing.
         self.undo.insert_one(
-            {"dataset": self.name, "what": what, "field": field, "at": time.time(), "before": before}
+            {
+                "dataset": self.name,
+                "what": what,
+                "field": field,
+                "at": time.time(),
+                "before": before,
+            }
         )
-        for old in self.undo.find({"dataset": self.name}, {"_id": 1}).sort("at", -1).skip(UNDO_KEPT):
+        for old in (
+            self.undo.find({"dataset": self.name}, {"_id": 1}).sort("at", -1).skip(UNDO_KEPT)
+        ):
             self.undo.delete_one(old)
         self._set(field, value, [(place, one["_id"]) for place, one in changed])
         return len(changed)

@@ -245,7 +245,12 @@ class Comparison:
         media = self._media.media
         box = _pixel_box(document, self._media)
         x1, y1, x2, y2 = box
-        inside = (max(0.0, x1), max(0.0, y1), min(float(media.width), x2), min(float(media.height), y2))
+        inside = (
+            max(0.0, x1),
+            max(0.0, y1),
+            min(float(media.width), x2),
+            min(float(media.height), y2),
+        )
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
             raise Refused(
                 f"its box ({x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}) is empty or outside of the "
@@ -310,7 +315,7 @@ def _mask_changed(document: dict[str, Any], state: State) -> bool:
     if pixels.digest(data) == state["raw"]:
         return False
     try:
-        return pixels.content(pixels.unpack(data)) != state["mask"]
+        return bool(pixels.content(pixels.unpack(data)) != state["mask"])
     except ValueError:
         return True
 

@@ -122,7 +122,9 @@ def labels_document(labels: Sequence[Document]) -> Document:
     return {"_cls": "Detections", "detections": list(labels)}
 
 
-def sample_document(media: ReviewMedia, context: Context, path: str, metadata: Document) -> Document:
+def sample_document(
+    media: ReviewMedia, context: Context, path: str, metadata: Document
+) -> Document:
     """Return an input as the app has it, without its labels."""
     now = datetime.now(UTC)
     kind = "image" if media.media.kind == "image" else "video"

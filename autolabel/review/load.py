@@ -1,4 +1,4 @@
-"""From the project into the app: what is new or changed, batch by batch, straight into its database.
+"""From the project into the app: what is new or changed, batch by batch, into its database.
 
 Killed at any moment, the next load goes on: see ``autolabel.review.snapshot``. An input with
 edits that were not pulled is left as it is and counted.
@@ -126,7 +126,9 @@ class Loader:
             found = ReviewMedia(failed[media.name], media, (documents.FAILED,), [])
             if media.kind != "image" and "video" in self._made:
                 kind = "video"
-            context = Context((), _NO_FLAGS, 0, {k: ObjectId(v["id"]) for k, v in self._made.items()})
+            context = Context(
+                (), _NO_FLAGS, 0, {k: ObjectId(v["id"]) for k, v in self._made.items()}
+            )
             document = documents.sample_document(found, context, media.path, {})
             del document["metadata"]
             document |= {

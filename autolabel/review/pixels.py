@@ -106,7 +106,10 @@ def paste(mask: Mask, box: tuple[float, float, float, float], height: int, width
 
 def _sampled(start: float, end: float, limit: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of one side whose centres are in the box, and each one's cell."""
-    first, last = max(0, int(np.ceil(start - 0.5 - 1e-6))), min(limit, int(np.ceil(end - 0.5 - 1e-6)))
+    first, last = (
+        max(0, int(np.ceil(start - 0.5 - 1e-6))),
+        min(limit, int(np.ceil(end - 0.5 - 1e-6))),
+    )
     pixels = np.arange(first, max(first, last))
     # The small shift decides for the right cell where a centre is on an edge but for rounding.
     cell = np.floor((pixels + 0.5 - start) / (end - start) * cells + 1e-6).astype(np.intp)

@@ -1,4 +1,4 @@
-"""The review's buttons and keys in the FiftyOne app; what they do is in ``autolabel.review.acts``."""
+"""The review's buttons in the FiftyOne app; what they do is in ``autolabel.review.acts``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUTTONS = {
 }
 
 
-class _Act(foo.Operator):
+class _Act(foo.Operator):  # type: ignore[misc]
     """One act: its name is the operator's name, and its button the one of that name."""
 
     name_ = label_ = about_ = ""
@@ -177,7 +177,9 @@ class Threshold(_Act):
         from autolabel import reviewing
 
         said = reviewing.rethreshold(
-            os.environ["AUTOLABEL_PROJECT"], str(ctx.params["label"]), float(ctx.params["threshold"])
+            os.environ["AUTOLABEL_PROJECT"],
+            str(ctx.params["label"]),
+            float(ctx.params["threshold"]),
         )
         ctx.ops.reload_dataset()
         return said
