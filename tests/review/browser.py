@@ -75,7 +75,8 @@ class Reviewer:
         self.page.get_by_text("person", exact=True).last.wait_for()
         if label:
             self.page.get_by_text(label, exact=True).last.click()
-            self.page.get_by_text("Edit", exact=False).last.wait_for()
+            self.page.get_by_text("Edit Detection").wait_for()
+            self.page.get_by_role("radio").first.wait_for()
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the picture is on the page."""
@@ -93,6 +94,20 @@ class Reviewer:
         for point in points[1:]:
             mouse.move(*self.place(*point), steps=12)
         mouse.up()
+
+    def tool(self, name: str) -> None:
+        """Take a tool of the Annotate tab."""
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def draw_box(self) -> None:
+        """Take the tool that draws boxes: the third of the row under "Create"."""
+        row = self.page.get_by_text("Create", exact=True).bounding_box()
+        self.page.mouse.click(row["x"] + 136, row["y"] + 36)
+
+    def act(self, button: str, notice: str) -> None:
+        """Press a button beside the open picture by its icon, and wait for what it says."""
+        self.page.locator("#modal span.material-icons", has_text=button).click()
+        self.page.get_by_text(notice).first.wait_for()
 
     def saved(self) -> Any:
         """Wait, as a context manager, until the app has saved what is done inside."""

