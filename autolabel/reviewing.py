@@ -166,6 +166,18 @@ def rethreshold(project_folder: str | Path, class_name: str, threshold: float) -
     )
 
 
+def format_names() -> list[str]:
+    """Return the formats that a review can export to."""
+    from autolabel.formats import FORMATS
+
+    return list(FORMATS)
+
+
+def stop(project: str | Path) -> bool:
+    """End the project's review; return whether one ran."""
+    return session.stop(places_of(project))
+
+
 class Review:
     """A project's review, started or found.
 

@@ -26,6 +26,9 @@ ADAPTERS = {
     "ground/loading.py",
     "ground/grounding_dino.py",
     "ground/ultralytics.py",
+    "review/datasets.py",
+    "review/plugins/autolabel/__init__.py",
+    "review/serve.py",
     "sam2_checkpoint.py",
     "segment/sam2_image.py",
 }

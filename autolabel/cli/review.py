@@ -41,7 +41,7 @@ def review(
         return _pull(project, dry_run)
     if stop:
         Project.open(project, readonly=True).close()
-        ran = reviewing.session.stop(reviewing.places_of(project))
+        ran = reviewing.stop(project)
         click.echo("The review has ended." if ran else "No review is running.")
         return 0
     return _open(reviewing.Review(project, port), no_browser)

@@ -315,7 +315,7 @@ def _mask_changed(document: dict[str, Any], state: State) -> bool:
     if pixels.digest(data) == state["raw"]:
         return False
     try:
-        return pixels.content(pixels.unpack(data)) != state["mask"]
+        return bool(pixels.content(pixels.unpack(data)) != state["mask"])
     except ValueError:
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from autolabel.errors import OntologyError
@@ -48,7 +49,7 @@ def find_flags(project: Project) -> Flags:
             tracks[(one.media_id, one.track_id)].append((one.frame_index, one.id))
     for (media_id, _), track in tracks.items():
         track.sort()
-        for (before, _), (after, _) in zip(track, track[1:], strict=False):
+        for (before, _), (after, _) in pairwise(track):
             if after > before:
                 steps[media_id] = min(steps.get(media_id, after - before), after - before)
     return Flags(
@@ -76,7 +77,7 @@ def _odd(group: list[tuple[float, int]]) -> list[int]:
 def _breaks(track: list[tuple[int, int]], step: int) -> list[int]:
     """Return the labels beside the gaps of one track, sorted by frame."""
     found = []
-    for (before, left), (after, right) in zip(track, track[1:], strict=False):
+    for (before, left), (after, right) in pairwise(track):
         if after - before > step:
             found += [left, right]
     return found

