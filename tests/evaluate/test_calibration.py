@@ -79,7 +79,7 @@ def test_thresholds_part_right_from_wrong_and_are_written_beside_the_comments(
     assert done["macro_f1"]["before"]["value"] < 0.9
     assert done["macro_f1"]["after"]["value"] > done["macro_f1"]["before"]["value"]
     bird = done["classes"]["bird"]
-    assert bird["note"] == "too few examples (1, expected 3 or more)"
+    assert bird["note"] == "too few examples (1, expected 2 or more)"
     assert bird["threshold"] == {"before": 0.3, "after": 0.3}
 
 
@@ -96,7 +96,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     before = ontology.read_text(), (project / "labels.db").read_bytes()
     said = CliRunner().invoke(cli, ["calibrate", str(project), "--truth", str(truth), "--dry-run"])
     assert said.exit_code == 0
-    assert "too few examples (1, expected 3 or more)" in said.output
+    assert "too few examples (1, expected 2 or more)" in said.output
     assert "Nothing was changed" in said.output
     assert (ontology.read_text(), (project / "labels.db").read_bytes()) == before
 
