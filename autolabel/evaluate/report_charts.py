@@ -124,9 +124,9 @@ def heat(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
                     f"{_short(count)}</text>"
                 )
     for c, name in enumerate(columns):
-        x = left + c * cell + cell * 0.7
+        across = left + c * cell + cell * 0.7
         parts.append(
-            f'<text class="column" transform="translate({x:.1f},{top - 6}) rotate(-90)">'
+            f'<text class="column" transform="translate({across:.1f},{top - 6}) rotate(-90)">'
             f"{escape(_cut(name))}</text>"
         )
     size = (left + len(columns) * cell + 4, top + len(rows) * cell + 4)
