@@ -24,7 +24,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0"
 
 _HOMES = {
-    "api": ("RunPlan", "RunReport", "export", "measure", "plan", "render", "run"),
+    "api": ("RunPlan", "RunReport", "calibrate", "export", "measure", "plan", "render", "run"),
     "errors": ("AutolabelError",),
     "ontology": ("ClassSpec", "Ontology", "load_ontology"),
     "stages": ("Grounder", "Segmenter"),
@@ -47,6 +47,7 @@ __all__ = [
     "RunReport",
     "Segmenter",
     "Segments",
+    "calibrate",
     "export",
     "load_ontology",
     "measure",

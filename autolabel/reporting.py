@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autolabel.errors import StorageError, UsageError
 from autolabel.evaluate import report_charts as charts
 from autolabel.evaluate import report_page as html
@@ -225,12 +227,14 @@ class _Report:
         """Return the histograms of scores and sizes."""
         total = self._counted.scores.sum(0).tolist()
         ticks = [f"{index / len(total):g}" if index % 4 == 0 else "" for index in range(len(total))]
-        sizes = [f"{low}+" for low in SIZE_EDGES]
-        parts = [
-            f"<figure>{charts.bars(total, ticks, 'score')}</figure>",
-            f"<figure>{charts.bars(self._counted.sizes.tolist(), sizes, 'side of the box, pixels')}"
-            "</figure>",
-        ]
+        used = int(np.flatnonzero(self._counted.sizes).max(initial=5)) + 1
+        sizes = [f"{low}+" for low in SIZE_EDGES[:used]]
+        counts = self._counted.sizes[:used].tolist()
+        drawings = (
+            charts.bars(total, ticks, "score"),
+            charts.bars(counts, sizes, "side of the box, pixels"),
+        )
+        parts = [f"<figure>{one}</figure>" for one in drawings]
         sure = Probabilities.from_meta(self._meta)
         said = "Not calibrated: scores are no probabilities (autolabel calibrate)."
         if sure is not None and sure.about.get("ece") is not None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,9 +210,11 @@ class _Pairs:
 
     def each(self) -> Iterator[tuple[int, _Ints]]:
         """Return each better box with the worse ones it is paired with."""
-        firsts, starts = np.unique(self.better, return_index=True)
-        for first, worse in zip(firsts, np.split(self.worse, starts[1:]), strict=False):
-            yield int(first), worse
+        if not len(self.better):
+            return
+        starts = [0, *(np.flatnonzero(np.diff(self.better)) + 1).tolist(), len(self.better)]
+        for start, end in pairwise(starts):
+            yield int(self.better[start]), self.worse[start:end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +348,8 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
     ``duplicate_iou`` and scores more.
     """
     away = np.zeros(len(found.rows), bool)
+    if not any(ontology.negative_ids):
+        return away
     best = class_scores(proposals, ontology).max(axis=1, initial=0)
     strongest: dict[tuple[int, ...], Scores] = {}  # most classes share the default `not`
     for class_id, negatives in enumerate(ontology.negative_ids):

@@ -10,7 +10,7 @@ import pytest
 
 from autolabel.errors import UsageError
 from autolabel.ontology import load_ontology
-from autolabel.ontology.edit import set_thresholds
+from autolabel.ontology.edit import set_thresholds, set_values
 
 SHIPPED = sorted((Path(__file__).parent.parent / "ontologies").glob("*.yaml"))
 
@@ -135,3 +135,46 @@ def test_unknown_names_and_bad_values_leave_the_file_alone(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="threshold: found 2"):
         set_thresholds(file, {"car": 2})
     assert file.read_text() == "classes: [car]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("classes: [car]\n", "defaults: {duplicate_iou: 0.5}\nclasses: [car]\n"),
+        ("# mine\ncar: car # c\n", "# mine\ndefaults: {duplicate_iou: 0.5}\ncar: car # c\n"),
+        ("---\ncar: car\n", "---\ndefaults: {duplicate_iou: 0.5}\ncar: car\n"),
+        ("{car: car}\n", "{defaults: {duplicate_iou: 0.5}, car: car}\n"),
+        (
+            "defaults: {threshold: 0.2} # d\ncar: car\n",
+            "defaults: {duplicate_iou: 0.5, threshold: 0.2} # d\ncar: car\n",
+        ),
+        ("car: car\ndefaults: {}\n", "car: car\ndefaults: {duplicate_iou: 0.5}\n"),
+        (
+            "classes: [car]\ndefaults:\n  # d\n  threshold: 0.2\n",
+            "classes: [car]\ndefaults:\n  # d\n  duplicate_iou: 0.5\n  threshold: 0.2\n",
+        ),
+        (
+            "classes: [car]\r\ndefaults:\r\n  duplicate_iou: 0.70 # was 0.8\r\n",
+            "classes: [car]\r\ndefaults:\r\n  duplicate_iou: 0.5 # was 0.8\r\n",
+        ),
+    ],
+)
+def test_defaults_are_set_where_they_stand(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "o.yaml"
+    file.write_bytes(text.encode())
+    assert set_values(file, {}, {"duplicate_iou": 0.5}).duplicate_iou == 0.5
+    assert file.read_bytes().decode() == expected
+
+
+def test_several_values_of_a_class_are_set_together(tmp_path: Path) -> None:
+    file = tmp_path / "o.yaml"
+    file.write_text("defaults: {not: poster}\nclasses:\n- name: car # c\n  threshold: 0.3\n- dog\n")
+    values = {"threshold": 0.4, "not_margin": -0.05}
+    set_values(file, {"car": values, "dog": values}, {"duplicate_iou": 0.6})
+    assert file.read_text() == (
+        "defaults: {duplicate_iou: 0.6, not: poster}\nclasses:\n- name: car # c\n"
+        "  not_margin: -0.05\n  threshold: 0.4\n- name: dog\n  threshold: 0.4\n"
+        "  not_margin: -0.05\n"
+    )
+    with pytest.raises(UsageError, match="not_margin: found 3, allowed: -1 to 1"):
+        set_values(file, {"car": {"not_margin": 3}})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autolabel.boxes import box_iou
 from autolabel.ontology import ClassSpec, Ontology
-from autolabel.select import align, select, to_segment
+from autolabel.select import align, choose, prepare, select, to_segment
 from autolabel.types import Proposals, Selected
 
 CAR = ClassSpec("car", ("car", "van"), threshold=0.3)
@@ -94,6 +94,33 @@ def test_a_negative_that_explains_the_box_better_drops_it() -> None:
         ([0, 0, 10, 10], [0.4, 0.5]), ([20, 0, 30, 10], [0.4, 0.4]), ([40, 0, 50, 10], [0.4, 0.3])
     )
     assert picked(found, TOY) == [2]
+
+
+def test_a_margin_says_how_far_a_box_must_beat_its_negatives() -> None:
+    found = proposals(
+        ([0, 0, 10, 10], [0.4, 0.5]),
+        ([20, 0, 30, 10], [0.4, 0.34]),
+        ([40, 0, 50, 10], [0.4, 0.2]),
+        ([60, 0, 70, 10], [0.4, 0.0]),  # no negative says anything
+    )
+
+    def at(margin: float) -> list[int]:
+        (toy,) = TOY.classes
+        return picked(found, Ontology((replace(toy, not_margin=margin),)))
+
+    assert at(0.0) == [1, 2, 3]
+    assert at(0.1) == [2, 3]
+    assert at(0.5) == [3]
+    assert at(-0.2) == [0, 1, 2, 3]
+
+
+def test_what_is_prepared_once_serves_every_threshold() -> None:
+    found = proposals(*(([9 * n, 0, 9 * n + 20, 20], [0.1 * n, 0.8 - 0.1 * n]) for n in range(8)))
+    prepared = prepare(found, TOY, 100, 100)
+    for threshold in (0.0, 0.2, 0.45, 0.9):
+        (toy,) = TOY.classes
+        ontology = Ontology((replace(toy, threshold=threshold, not_margin=0.1),))
+        assert choose(prepared, ontology) == select(found, ontology, 100, 100)
 
 
 def test_a_box_won_by_a_negative_takes_weaker_boxes_with_it() -> None:

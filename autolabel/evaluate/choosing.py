@@ -19,9 +19,9 @@ from autolabel.evaluate.samples import Rows, Samples, lowered
 from autolabel.ontology import Ontology
 from autolabel.ontology.edit import with_values
 
-LEAST_TRUTHS = 3
+LEAST_TRUTHS = 2
 """With fewer examples of a class, its settings are left alone."""
-SPREAD = 2.0
+SPREAD = 3.0
 """How far classes' offsets may lie apart when thresholds are chosen, in log-odds."""
 DUPLICATE_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.evaluate.choosing import SPREAD, Chooser, Chosen
+from autolabel.evaluate.choosing import Chooser, Chosen
 from autolabel.evaluate.fitting import (
     Second,
     expected_error,
@@ -20,6 +20,8 @@ from autolabel.evaluate.fitting import (
 from autolabel.evaluate.samples import Rows
 from autolabel.probability import KNOTS, Probabilities
 
+SPREAD = 2.0
+"""How far classes' offsets may lie apart, in log-odds: closer than thresholds like it best."""
 LEAST_FOR_ISOTONIC = 500
 """Isotonic steps need more labels than Platt's two numbers."""
 

@@ -82,9 +82,9 @@ def curve(recall: Floats, precision: Floats, at: tuple[float, float] | None, nam
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
     below = top + side + 14
     for value in (0, 1):
-        x, y = left + side * value, top + side * (1 - value) + 4
-        parts.append(f'<text class="n" x="{left - 10}" y="{y}">{value}</text>')
-        parts.append(f'<text class="n" x="{x}" y="{below}">{value}</text>')
+        right, down = left + side * value, top + side * (1 - value) + 4
+        parts.append(f'<text class="n" x="{left - 10}" y="{down}">{value}</text>')
+        parts.append(f'<text class="n" x="{right}" y="{below}">{value}</text>')
     parts.append(f'<text class="n" x="{left + side / 2}" y="{below}">recall</text>')
     return _svg(left + side + 12, top + side + 20, parts, f"precision and recall of {name}", "pr")
 
@@ -124,9 +124,9 @@ def heat(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
                     f"{_short(count)}</text>"
                 )
     for c, name in enumerate(columns):
-        x = left + c * cell + cell * 0.7
+        across = left + c * cell + cell * 0.7
         parts.append(
-            f'<text class="column" transform="translate({x:.1f},{top - 6}) rotate(-90)">'
+            f'<text class="column" transform="translate({across:.1f},{top - 6}) rotate(-90)">'
             f"{escape(_cut(name))}</text>"
         )
     size = (left + len(columns) * cell + 4, top + len(rows) * cell + 4)

@@ -59,12 +59,14 @@ img { width: 100%; height: auto; border-radius: 6px; display: block; background:
 pre { background: var(--card); border-radius: 8px; padding: 12px; overflow-x: auto; font-size: 13px;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding: 16px 14px 40px; } h1 { font-size: 21px; }
-  .tile b { font-size: 18px; } .pair { grid-template-columns: 1fr 1fr; } }
+  .tile b { font-size: 18px; } .meter { display: none; }
+  th, td { padding-right: 9px; font-size: 13px; } td.text { min-width: 96px; } }
 @media print { :root { --ink: #111; --soft: #555; --paper: #fff; --card: #f2f4f6; --line: #ccd3da;
   --accent: #2563a8; --good: #2f7d4f; --bad: #c2492f; color-scheme: light; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; } body { font-size: 11px; }
   h2 { break-after: avoid; } tr, .tile, .pair { break-inside: avoid; }
+  .curves { grid-template-columns: repeat(6, 1fr); }
   .wide { overflow: visible; } .chart.heat { max-width: 100%; height: auto; }
   .pictures { grid-template-columns: repeat(3, 1fr); }
   .pictures.pairs { grid-template-columns: repeat(2, 1fr); } }

@@ -25,7 +25,7 @@ from autolabel.ontology import Ontology, parse_ontology
 from autolabel.probability import Probabilities
 from autolabel.select import align, select
 from autolabel.store import Project
-from autolabel.types import Proposals
+from autolabel.types import Selected
 
 META_KEY = "suggested"
 """Where a project's record keeps the names, best first, as a JSON list."""
@@ -89,38 +89,54 @@ def suggest(project: Project, count: int, known: Sequence[str] = ()) -> list[Sug
             f"{project.folder}: no picture is left to suggest ({len(names)} pictures, "
             f"{len(done)} gone through in review, {len(labelled)} in the truth)"
         )
-    seen = [_doubts(project, name, ontology) for name in left]
+    judge = _Judge.of(project, ontology)
+    seen = [judge.doubts(name) for name in left]
     order = _spread(np.array([mass for mass, _ in seen]), count)
     return [
         Suggestion(left[index], float(seen[index][0].sum()) * 4, seen[index][1]) for index in order
     ]
 
 
-def _doubts(
-    project: Project, name: str, ontology: Ontology
-) -> tuple[Floats, tuple[tuple[str, float], ...]]:
-    """Return a picture's uncertainty a class, (C,), and the candidates most in doubt."""
-    meta = project.meta()
-    mass = np.zeros(len(ontology.classes))
-    found = project.candidates(name).get(0)
-    if found is None:
-        return mass, ()
-    every = lowered(ontology, float(meta.get("floor", "0")))
-    proposals: Proposals = align(found.proposals, project.prompts(), ontology)
-    sure = Probabilities.from_meta(meta)
-    doubts = []
-    for one in select(proposals, every, found.height, found.width):
-        spec = ontology.classes[one.class_id]
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """How sure the candidates of a project are."""
+
+    project: Project
+    ontology: Ontology
+    every: Ontology
+    asked: list[str]
+    sure: Probabilities | None
+
+    @classmethod
+    def of(cls, project: Project, ontology: Ontology) -> _Judge:
+        """Return the judge of a project, with its probabilities if it was calibrated."""
+        meta = project.meta()
+        every = lowered(ontology, float(meta.get("floor", "0")))
+        return cls(project, ontology, every, project.prompts(), Probabilities.from_meta(meta))
+
+    def doubts(self, name: str) -> tuple[Floats, tuple[tuple[str, float], ...]]:
+        """Return a picture's uncertainty a class, (C,), and the candidates most in doubt."""
+        mass = np.zeros(len(self.ontology.classes))
+        found = self.project.candidates(name).get(0)
+        if found is None:
+            return mass, ()
+        proposals = align(found.proposals, self.asked, self.ontology)
+        doubts = []
+        for one in select(proposals, self.every, found.height, found.width):
+            likely = self._likely(one)
+            mass[one.class_id] += likely * (1 - likely)
+            doubts.append((abs(likely - 0.5), self.ontology.classes[one.class_id].name, likely))
+        doubts.sort()
+        return mass, tuple((name, likely) for _, name, likely in doubts[:SHOWN])
+
+    def _likely(self, one: Selected) -> float:
+        """Return the probability that a candidate is right, or what stands in for it."""
+        spec = self.ontology.classes[one.class_id]
         if one.score is None:
-            likely = 0.5  # the model gives no scores: each of its boxes may be wrong
-        elif sure is None:
-            likely = _near_threshold(one.score, spec.threshold)
-        else:
-            likely = sure.of(spec.name, one.score)
-        mass[one.class_id] += likely * (1 - likely)
-        doubts.append((abs(likely - 0.5), spec.name, likely))
-    doubts.sort()
-    return mass, tuple((name, likely) for _, name, likely in doubts[:SHOWN])
+            return 0.5  # the model gives no scores: each of its boxes may be wrong
+        if self.sure is None:
+            return _near_threshold(one.score, spec.threshold)
+        return self.sure.of(spec.name, one.score)
 
 
 def _near_threshold(score: float, threshold: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from autolabel import masks
 from autolabel.config import VideoConfig
 from autolabel.errors import FormatError, UsageError
 from autolabel.evaluate.truth import Entry, Truth, load_truth
@@ -93,9 +94,9 @@ class _Builder:
 
     def _labels(self, image: Entry, labels: list[Instance]) -> None:
         """Add the annotations of one picture or frame."""
-        from autolabel import masks
-
         for one in labels:
+            if one.mask is not None and not masks.area(one.mask):
+                continue  # nothing is there, and exports leave it out
             x1, y1, x2, y2 = one.box
             entry: Entry = {
                 "id": len(self.data["annotations"]) + 1,

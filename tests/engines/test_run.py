@@ -174,3 +174,23 @@ def test_a_killed_run_goes_on_and_exports_the_same_bytes(tmp_path: Path, ontolog
     autolabel(*whole, tmp_path / "p")
     autolabel("export", tmp_path / "p", "--out", tmp_path / "p-coco")
     assert digest(tmp_path / "p-coco") == digest(tmp_path / "whole-coco")
+
+
+def test_a_lower_duplicate_iou_needs_no_model_and_a_higher_one_does(tmp_path: Path) -> None:
+    from autolabel import api
+    from autolabel.errors import ProjectChanged
+    from autolabel.ontology import parse_ontology
+
+    pictures = make_pictures(tmp_path / "in", 4)
+    fakes = {"grounder": "tests.fakes:Blobs", "segmenter": "tests.fakes:Ellipses", "device": "cpu"}
+
+    def run(iou: float) -> api.RunReport:
+        ontology = parse_ontology(f"defaults: {{duplicate_iou: {iou}}}\n{ONTOLOGY}")
+        return api.run([pictures], ontology, out=tmp_path / "p", **fakes)
+
+    first = run(0.5)
+    fewer = run(0.05)
+    assert fewer.reselected == fewer.objects < first.objects
+    assert run(0.5).objects == first.objects  # the masks are still those of 0.5
+    with pytest.raises(ProjectChanged, match="other candidates need masks"):
+        run(0.6)

@@ -463,3 +463,12 @@ def test_the_table_on_the_terminal(tmp_path: Path) -> None:
     ]
     said = CliRunner().invoke(cli, ["eval", str(project), "--truth", str(path), "--json"])
     assert json.loads(said.output) == api.measure(project, path)
+
+
+def test_a_project_with_clips_is_a_truth(tmp_path: Path) -> None:
+    make_project(tmp_path / "p", {"in/c.mp4": [instance(one) for one in still(1, 2)]})
+    make_project(tmp_path / "q", {"in/c.mp4": [instance(one) for one in TWO]})
+    found = api.measure(tmp_path / "p", tmp_path / "q")
+    assert figures(found["video"]) == pytest.approx([0.5, 0.5, 0.5, 20 / 30, 0.5**0.5, 0])
+    assert found["video"]["frames"] == FRAMES
+    assert (found["macro_f1"], found["confusion"]) == (None, None)
