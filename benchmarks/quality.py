@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality tiling     [--pictures 12] [--tile 256:0.25]
     python -m benchmarks.quality flip       [--pictures 40]
-    python -m benchmarks.quality negatives  [--pictures 40]
+    python -m benchmarks.quality negatives  [--pictures 150]
 
 The bundled pair on generated scenes of seeds that nothing was trained on or tuned with; every
 figure is of the labels as they are stored, at the ontology's thresholds. ``--seed`` takes others.
@@ -96,7 +96,7 @@ def flip(args: argparse.Namespace, folder: Path) -> None:
 
 def negatives(args: argparse.Namespace, folder: Path) -> None:
     """Seven classes asked alone, without and with what they are confused with as `not`."""
-    truth = scenes(folder, args.pictures or 40, args.seed, 256, True, None)
+    truth = scenes(folder, args.pictures or 150, args.seed, 256, True, None)
     print(f"{len(truth['images'])} hard pictures, seeds {args.seed} up; per class of {len(ASKED)}")
     print(f"{'':14}{'labels':>8}{'right':>8}{'wrong':>8}{'recall':>8}")
     bare = Ontology(tuple(ClassSpec(name, (name,)) for name in ASKED), 0.5, 0.6)
@@ -106,7 +106,7 @@ def negatives(args: argparse.Namespace, folder: Path) -> None:
     figures = {}
     wanted = [one for one in truth["annotations"] if CLASSES[one["category_id"] - 1] in ASKED]
     for name, ontology in (("without", bare), ("with not:", armed)):
-        labels = run(folder, name.split()[0], ontology, truth)
+        labels = run(folder, name.split()[0], ontology, truth, segmenter="none")
         right, _ = matched(truth, labels)
         figures[name] = (len(labels) - right, right / len(wanted))
         print(
@@ -170,15 +170,16 @@ def _results(project: Path, ontology: Ontology, ids: dict[str, int]) -> Iterator
         for media, instances in opened.iter_labelled():
             for one in instances:
                 x1, y1, x2, y2 = one.box
-                assert one.mask is not None
-                size = [one.mask.height, one.mask.width]
-                yield {
+                result = {
                     "image_id": ids[media.name],
                     "category_id": CLASSES.index(ontology.class_names[one.class_id]) + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "score": one.score,
-                    "segmentation": {"size": size, "counts": one.mask.counts},
                 }
+                if one.mask is not None:
+                    size = [one.mask.height, one.mask.width]
+                    result["segmentation"] = {"size": size, "counts": one.mask.counts}
+                yield result
 
 
 def extent(box: list[float]) -> float:
@@ -191,6 +192,7 @@ def ap50(truth: Entry, labels: list[Entry], kind: str, sides: tuple[int, int]) -
 
     pycocotools sorts by area; here the area of an object is its longer side, squared.
     """
+    labels = [one for one in labels if kind == "bbox" or "segmentation" in one]
     if not labels:
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):
