@@ -12,10 +12,19 @@ HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyon
 ADAPTERS = {
     "device.py",
     "draw.py",
-    "ground/loading.py",
+    "pretrained.py",
+    "box_prompts.py",
     "ground/grounding_dino.py",
+    "ground/owlv2.py",
+    "ground/omdet_turbo.py",
+    "ground/florence2.py",
+    "ground/sam3.py",
+    "ground/seen.py",
+    "ground/squares.py",
     "ground/ultralytics.py",
+    "ground/ultralytics_names.py",
     "sam2_checkpoint.py",
+    "segment/edgetam.py",
     "segment/sam2_image.py",
 }
 ROOMS = ("ground", "segment", "track", "formats", "review", "evaluate")

@@ -24,12 +24,10 @@ from autolabel.ground.squares import pixels_of, token_ids, unknown_words
 from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
-BINS = 1000
-"""Places that a coordinate can have along a side of the picture."""
+BINS = 1000  # places that a coordinate can have along a side of the picture
 LONGEST = 1024
 """Tokens of one answer: about 200 boxes."""
-BEAMS = 3
-"""As in the authors' own examples."""
+BEAMS = 3  # as in the authors' own examples
 
 
 class Florence2:
@@ -58,8 +56,7 @@ class Florence2:
         self._processor, self._model = load_pretrained(
             folder, self._files, device, Florence2ForConditionalGeneration
         )
-        text = self._model.config.text_config
-        self._room = int(text.max_position_embeddings)
+        self._room = int(self._model.config.text_config.max_position_embeddings)
         self._longest = min(LONGEST, self._room - 2)
 
     def fingerprint(self) -> str:
@@ -101,8 +98,8 @@ class Florence2:
         scale = np.array([width, height, width, height], np.float32) / BINS
         scores = np.zeros((len(boxes), len(prompts)), np.float32)
         scores[np.arange(len(boxes)), columns] = np.nan
-        places = (np.array(boxes, np.float32).reshape(-1, 4) * scale).astype(np.float32)
-        return to_proposals(places, scores, floor, height, width)
+        places = np.array(boxes, np.float32).reshape(-1, 4) * scale
+        return to_proposals(places.astype(np.float32), scores, floor, height, width)
 
     @torch.inference_mode()
     def _answer(self, pixels: torch.Tensor, prompt: str) -> str:

@@ -49,10 +49,8 @@ class HfTracker:
         Raises:
             WeightsError: If the folder holds another architecture, or pictures' weights only.
         """
-        files = model_files(folder, self.FAMILIES)
-        self.prepare_pixels, self.model = load_pretrained(
-            folder, files, device, self.MODEL, self.PROCESSOR
-        )
+        files, parts = model_files(folder, self.FAMILIES), (self.MODEL, self.PROCESSOR)
+        self.prepare_pixels, self.model = load_pretrained(folder, files, device, *parts)
         self.device, self.dtype = device, dtype
         self.side = int(self.model.prompt_encoder.image_embedding_size[0]) * int(
             self.model.config.prompt_encoder_config.patch_size
