@@ -25,8 +25,7 @@ from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 BINS = 1000  # places that a coordinate can have along a side of the picture
-LONGEST = 1024
-"""Tokens of one answer: about 200 boxes."""
+LONGEST = 1024  # tokens of one answer: about 200 boxes
 BEAMS = 3  # as in the authors' own examples
 
 
@@ -69,12 +68,11 @@ class Florence2:
         Raises:
             UsageError: If a prompt has no words, or more tokens than the model reads.
         """
-        room = self._room - self._processor.num_image_tokens
-        token_ids(self._processor.tokenizer, [self._asked(prompt) for prompt in prompts], room)
-        token_ids(self._processor.tokenizer, prompts, room)
+        tokenizer, room = self._processor.tokenizer, self._room - self._processor.num_image_tokens
+        token_ids(tokenizer, [*prompts, *(self._asked(prompt) for prompt in prompts)], room)
         return [
             "florence-2 gives no scores: its labels have none, and thresholds don't apply",
-            *unknown_words(self._processor.tokenizer, prompts),
+            *unknown_words(tokenizer, prompts),
         ]
 
     def ground(
@@ -98,8 +96,8 @@ class Florence2:
         scale = np.array([width, height, width, height], np.float32) / BINS
         scores = np.zeros((len(boxes), len(prompts)), np.float32)
         scores[np.arange(len(boxes)), columns] = np.nan
-        places = np.array(boxes, np.float32).reshape(-1, 4) * scale
-        return to_proposals(places.astype(np.float32), scores, floor, height, width)
+        places: NDArray[np.float32] = np.array(boxes, np.float32).reshape(-1, 4) * scale
+        return to_proposals(places, scores, floor, height, width)
 
     @torch.inference_mode()
     def _answer(self, pixels: torch.Tensor, prompt: str) -> str:
@@ -110,8 +108,7 @@ class Florence2:
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(self._device)
         with autocast(self._device, self._dtype):
             written = self._model.generate(
-                input_ids=ids["input_ids"],
-                attention_mask=ids["attention_mask"],
+                **{name: ids[name] for name in ("input_ids", "attention_mask")},
                 pixel_values=pixels,
                 max_new_tokens=self._longest,
                 num_beams=BEAMS,
