@@ -75,7 +75,19 @@ def _preset_row(name: str) -> Row:
     here = all(_is_here(card, spec.weights or "") for card, spec in zip(cards, specs, strict=True))
     able = {one for card in cards for one in card.supports} | {"video"}
     both = f"{found.grounder} + {found.segmenter}"
-    return _row(name, "preset", both, cards[0], f"--models {name}", here, able, found.advice)
+    known = {one.ref: one.licence for card in cards for one in card.checkpoints}
+    licences = {known[spec.weights] for spec in specs if spec.weights in known}
+    return _row(
+        name,
+        "preset",
+        both,
+        cards[0],
+        f"--models {name}",
+        here,
+        able,
+        found.advice,
+        ", ".join(sorted(licences)) or "Apache-2.0",
+    )
 
 
 def _rows(name: str, kind: Kind, card: Card) -> list[Row]:

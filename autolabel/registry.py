@@ -42,7 +42,7 @@ _CLASS_PATH = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*)(?::(?P<
 ADAPTERS: dict[Kind, dict[str, str]] = {
     "grounder": {
         "grounding-dino": "autolabel.ground.grounding_dino:GroundingDino",
-        "mm-grounding-dino": "autolabel.ground.grounding_dino:MMGroundingDino",
+        "mm-grounding-dino": "autolabel.ground.mm_grounding_dino:MMGroundingDino",
         "owlv2": "autolabel.ground.owlv2:Owlv2",
         "omdet-turbo": "autolabel.ground.omdet_turbo:OmDetTurbo",
         "florence-2": "autolabel.ground.florence2:Florence2",
@@ -99,6 +99,11 @@ PRESETS: dict[str, Preset] = {
         "grounding-dino:IDEA-Research/grounding-dino-tiny",
         "sam2:facebook/sam2.1-hiera-tiny",
         "small GPUs; patient CPUs (about 20 s a picture)",
+    ),
+    "sam3": Preset(
+        "sam3:facebook/sam3",
+        "sam3:facebook/sam3",
+        "boxes, masks and tracks by one model; gated weights, a large GPU",
     ),
     "tiny": Preset(
         "grounding-dino:tiny",

@@ -16,6 +16,7 @@ from autolabel.registry import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+CVAT = {"--function-module", "--function-file"}  # cvat-cli's own
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
@@ -34,6 +35,7 @@ def test_every_command_and_option_is_explained() -> None:
 def test_no_option_is_explained_that_does_not_exist() -> None:
     known = {opt for command in cli.commands.values() for p in command.params for opt in p.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help", "--json", "--no-deps"}
+    named -= CVAT
     assert named - known == set()
 
 
@@ -80,6 +82,7 @@ def test_the_detector_shown_labels_pictures(
     from PIL import Image
 
     import autolabel
+    import autolabel.api
 
     (shown,) = [body for language, body in BLOCKS if "class Mine" in body]
     (tmp_path / "shown").mkdir()
@@ -95,6 +98,9 @@ def test_the_detector_shown_labels_pictures(
         device="cpu",
     )
     assert (report.done, report.objects) == (1, 1)
+    assert len(shown.splitlines()) < 40
+    kind, findings = autolabel.api.check_plugin("shown.detector:Mine:x", device="cpu")
+    assert (kind, [one for one in findings if not one.passed]) == ("grounder", [])
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_a_spec_is_a_name_and_all_that_follows_the_first_colon(
     ("text", "message"),
     [
         ("grounding-dno", "unknown name 'grounding-dno'. Did you mean grounding-dino or mm-"),
-        ("sam2", "There are: grounding-dino, mm-grounding-dino, ultralytics"),
+        ("sam2", "There are: grounding-dino, mm-grounding-dino, owlv2, omdet-turbo"),
         ("IDEA-Research/grounding-dino-base", "Write NAME:WEIGHTS. "),
         ("grounding-dino:", "expected a hub id or a path after the colon"),
     ],

@@ -7,11 +7,13 @@ import sys
 
 import click
 
+FLAGS = ("text", "examples", "video", "scores", "masks")
+
 
 @click.command(short_help="List the models: licence, size, whether they are here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def models(as_json: bool) -> None:
-    """List presets, grounders and segmenters: licence, size, needs, and whether they are here."""
+    """List presets, grounders and segmenters: what they can do, need, and when to take which."""
     from autolabel import registry
 
     rows = registry.list_models()
@@ -23,10 +25,14 @@ def models(as_json: bool) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "kind", "weights", "licence", "size", "here", "needs"):
-        table.add_column(title, overflow="fold")
+    for title in ("name", "kind", "weights", "licence", "size", "here", "can", "needs", "take it"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("name", "kind"))
     for row in rows:
         here = "yes" if row.here else "no"
-        cells = (row.name, row.kind, row.weights, row.licence, row.size, here, row.needs)
-        table.add_row(*(Text(cell) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        licence = row.licence
+        if row.weights_licence not in ("", row.licence):
+            licence += f"; weights: {row.weights_licence}"
+        can = " ".join(name for name in FLAGS if getattr(row, name))
+        cells = (row.name, row.kind, row.weights, licence, row.size, here, can, row.needs)
+        table.add_row(*(Text(cell) for cell in cells), Text(row.advice))
+    Console(width=None if sys.stdout.isatty() else 240).print(table)

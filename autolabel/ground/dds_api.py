@@ -7,27 +7,21 @@ go as one text, "cat.traffic light"; an answer names the prompt that it means.
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
-import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image as Pillow
 
 from autolabel.errors import InputError, UsageError
 from autolabel.ground.dds_client import Client
+from autolabel.ground.dds_wire import encoded, object_of
 from autolabel.ground.spans import normalise, to_proposals
 from autolabel.types import Image, Proposals
 
 LOG = logging.getLogger(__name__)
 ADDRESS = "https://api.deepdataspace.com"
 TOKEN = "DDS_API_TOKEN"
-LONGEST = 1536
-"""Pixels of the longer side that is sent; the API's own client shrinks to this, too."""
 OVERLAP = 0.8
 """IoU at which the API takes two boxes for one."""
 MAX_TEXT = 2000
@@ -102,7 +96,7 @@ class DinoX:
 
     def _one(self, image: Image, prompts: Sequence[str], floor: float) -> Proposals:
         texts = sorted({normalise(prompt) for prompt in prompts})
-        data, across, down = _encoded(image)
+        data, across, down = encoded(image)
         body = {
             "model": self._model,
             "image": data,
@@ -119,7 +113,7 @@ class DinoX:
         scores = np.zeros((len(objects), len(prompts)), np.float32)
         columns = [normalise(prompt) for prompt in prompts]
         for row, found in enumerate(objects):
-            box, score, name = _object(found)
+            box, score, name = object_of(found)
             boxes[row] = np.array(box) * [across, down, across, down]
             scores[row] = [score if name == column else 0.0 for column in columns]
         height, width = image.shape[:2]
@@ -151,32 +145,3 @@ def _token() -> str:
     if not token or not token.isprintable() or not token.isascii():
         raise UsageError(f"set the environment variable {TOKEN} to the token of your account")
     return token
-
-
-def _encoded(image: Image) -> tuple[str, float, float]:
-    """Return the picture as a data URL, and what its pixels measure across and down."""
-    picture = Pillow.fromarray(image)
-    height, width = image.shape[:2]
-    picture.thumbnail((LONGEST, LONGEST), Pillow.Resampling.BICUBIC)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=95, subsampling=0)
-    text = base64.b64encode(file.getvalue()).decode("ascii")
-    return f"data:image/jpeg;base64,{text}", width / picture.width, height / picture.height
-
-
-def _object(found: Any) -> tuple[list[float], float, str]:
-    """Return the box, score and prompt of one object of an answer.
-
-    Raises:
-        InputError: If it is none.
-    """
-    try:
-        if not isinstance(found, Mapping):
-            raise TypeError(f"found {type(found).__name__}")
-        box = [float(value) for value in found["bbox"]]
-        score, name = float(found["score"]), normalise(str(found["category"]))
-        if len(box) != 4 or not all(map(math.isfinite, [*box, score])) or not 0 <= score <= 1:
-            raise ValueError(f"bbox {box}, score {score}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the API's result has a wrong object: {error}") from error
-    return box, score, name

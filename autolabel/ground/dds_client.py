@@ -187,6 +187,8 @@ class Client:
                 raise InputError(f"{self._address}: an answer of more than {MAX_ANSWER >> 20} MiB")
             if time.monotonic() > end:
                 raise TimeoutError(f"the answer was not there after {self._manners.answer:g} s")
+        if answer.length:  # of what Content-Length announced, this much is missing
+            raise ConnectionResetError(f"the answer broke off, {answer.length} bytes are missing")
         return b"".join(parts)
 
     def _refusal(self, error: urllib.error.HTTPError, path: str) -> Exception:

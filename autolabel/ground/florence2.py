@@ -24,12 +24,9 @@ from autolabel.ground.squares import pixels_of, token_ids, unknown_words
 from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
-BINS = 1000
-"""Places that a coordinate can have along a side of the picture."""
-LONGEST = 1024
-"""Tokens of one answer: about 200 boxes."""
-BEAMS = 3
-"""As in the authors' own examples."""
+BINS = 1000  # places that a coordinate can have along a side of the picture
+LONGEST = 1024  # tokens of one answer: about 200 boxes
+BEAMS = 3  # as in the authors' own examples
 
 
 class Florence2:
@@ -58,8 +55,7 @@ class Florence2:
         self._processor, self._model = load_pretrained(
             folder, self._files, device, Florence2ForConditionalGeneration
         )
-        text = self._model.config.text_config
-        self._room = int(text.max_position_embeddings)
+        self._room = int(self._model.config.text_config.max_position_embeddings)
         self._longest = min(LONGEST, self._room - 2)
 
     def fingerprint(self) -> str:
@@ -72,12 +68,11 @@ class Florence2:
         Raises:
             UsageError: If a prompt has no words, or more tokens than the model reads.
         """
-        room = self._room - self._processor.num_image_tokens
-        token_ids(self._processor.tokenizer, [self._asked(prompt) for prompt in prompts], room)
-        token_ids(self._processor.tokenizer, prompts, room)
+        tokenizer, room = self._processor.tokenizer, self._room - self._processor.num_image_tokens
+        token_ids(tokenizer, [*prompts, *(self._asked(prompt) for prompt in prompts)], room)
         return [
             "florence-2 gives no scores: its labels have none, and thresholds don't apply",
-            *unknown_words(self._processor.tokenizer, prompts),
+            *unknown_words(tokenizer, prompts),
         ]
 
     def ground(
@@ -101,7 +96,7 @@ class Florence2:
         scale = np.array([width, height, width, height], np.float32) / BINS
         scores = np.zeros((len(boxes), len(prompts)), np.float32)
         scores[np.arange(len(boxes)), columns] = np.nan
-        places = (np.array(boxes, np.float32).reshape(-1, 4) * scale).astype(np.float32)
+        places: NDArray[np.float32] = np.array(boxes, np.float32).reshape(-1, 4) * scale
         return to_proposals(places, scores, floor, height, width)
 
     @torch.inference_mode()
@@ -113,8 +108,7 @@ class Florence2:
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(self._device)
         with autocast(self._device, self._dtype):
             written = self._model.generate(
-                input_ids=ids["input_ids"],
-                attention_mask=ids["attention_mask"],
+                **{name: ids[name] for name in ("input_ids", "attention_mask")},
                 pixel_values=pixels,
                 max_new_tokens=self._longest,
                 num_beams=BEAMS,

@@ -53,12 +53,7 @@ class GroundingDino:
     }
 
     def __init__(self, folder: Path, *, device: str, dtype: str) -> None:
-        """Load the model.
-
-        Args:
-            folder: Model and processor as transformers saves them.
-            device: "cpu" or "cuda:N".
-            dtype: "fp32", "bf16" or "fp16".
+        """Load the model from a folder in transformers' format.
 
         Raises:
             WeightsError: If the folder holds another architecture or damaged weights.
@@ -147,21 +142,3 @@ class GroundingDino:
                     )
                 answers.append(list(zip(boxes, logits, strict=True)))
         return answers
-
-
-class MMGroundingDino(GroundingDino):
-    """The same architecture with weights that were trained on more data."""
-
-    CARD = {
-        "licence": "Apache-2.0",
-        "advice": "free text, trained on more data than grounding-dino; good on rare classes",
-        "supports": ["text", "scores"],
-        "files": "transformers",
-        "checkpoints": [
-            [
-                "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
-                "Apache-2.0",
-                "0.7 GB",
-            ],
-        ],
-    }

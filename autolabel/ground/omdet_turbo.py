@@ -141,8 +141,7 @@ class OmDetTurbo:
                 matrix[..., [texts.index(text) for text in chunk]] = logits.sigmoid().cpu()
                 boxes.append(found.cpu())
                 scores.append(matrix)
-        both = zip(torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy(), strict=True)
-        return list(both)
+        return list(zip(torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy(), strict=True))
 
 
 def _task(texts: Sequence[str]) -> str:

@@ -32,8 +32,7 @@ from autolabel.types import Image, Proposals
 MARGIN = 2
 """Pictures are shrunk to so many times the model's side before they are padded to a square:
 a panorama of 20,000 x 10 pixels would take gigabytes otherwise."""
-NEARLY_BEST = 0.8
-"""Boxes with this share of the best IoU with the example's frame are in question."""
+NEARLY_BEST = 0.8  # boxes with this share of the best IoU with an example are in question
 
 
 class Owlv2:
@@ -118,8 +117,7 @@ class Owlv2:
         with autocast(self._device, self._dtype):
             out = self._model.owlv2.get_text_features(ids, mask)
         query: torch.Tensor = out.pooler_output[0].float()
-        unit: torch.Tensor = query / query.norm()
-        return unit
+        return torch.nn.functional.normalize(query, dim=0)
 
     @torch.inference_mode()
     def _look(self, images: Sequence[Image]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,9 +27,10 @@ def batches(count: int, device: str) -> Iterator[list[int]]:
 def pixels_of(prepare: Any, images: Sequence[Image], device: str) -> torch.Tensor:
     """Return what a transformers image processor makes of pictures, one by one, as a batch."""
     # The layout is said, not guessed: a picture of 3 rows looks like channels first.
+    own = [image if image.flags.writeable else image.copy() for image in images]
     ready = [
         prepare(image, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
-        for image in images
+        for image in own
     ]
     return torch.cat(ready).to(device)
 

@@ -20,7 +20,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,15 @@ from PIL import Image as Pillow
 from ultralytics import __version__ as ultralytics_version
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules import OBB, Detect, RTDETRDecoder
-from ultralytics.nn.tasks import RTDETRDetectionModel, WorldModel, YOLOEModel, load_checkpoint
-from ultralytics.utils import WEIGHTS_DIR, patches
+from ultralytics.nn.tasks import RTDETRDetectionModel, YOLOEModel, load_checkpoint
+from ultralytics.utils import patches
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 
 from autolabel.device import autocast
 from autolabel.errors import UsageError, WeightsError
 from autolabel.ground.names import Names, key_of
 from autolabel.ground.spans import to_proposals
+from autolabel.ground.ultralytics_names import obstacle_of
 from autolabel.types import Image, Proposals
 from autolabel.weights import sha256_of
 
@@ -97,7 +97,7 @@ class Ultralytics:
             UsageError: If prompts are not among the model's names and it can't learn new ones.
         """
         strange = [prompt for prompt in prompts if prompt not in self._names]
-        obstacle = _obstacle(self._model) if strange else None
+        obstacle = obstacle_of(self._model) if strange else None
         if obstacle:
             raise UsageError(self._names.unknown(self._path.name, strange, obstacle))
         return []
@@ -209,20 +209,3 @@ def _load(path: Path, device: str) -> Any:
     if getattr(head, "end2end", False) and head.cv2 is not None:
         head.end2end = False  # the one-to-many head gives every class's score
     return model
-
-
-def _obstacle(model: Any) -> str | None:
-    """Return why the model can't be given new class names here, or None.
-
-    Looked at before Ultralytics is asked, because it would fetch what is missing.
-    """
-    if not isinstance(model, WorldModel | YOLOEModel) or hasattr(model.model[-1], "lrpc"):
-        return "Its names are fixed."
-    if importlib.util.find_spec("clip") is None:
-        return "New names need Ultralytics' CLIP package, which is not installed."
-    variant = str(getattr(model, "text_model", "clip:ViT-B/32"))
-    files = {"mobileclip:blt": "mobileclip_blt.ts", "mobileclip2:b": "mobileclip2_b.ts"}
-    encoder = WEIGHTS_DIR / files.get(variant, "clip/ViT-B-32.pt")
-    if not encoder.exists() and not Path(encoder.name).exists():
-        return f"New names need the text encoder {encoder}, which is not there."
-    return None

@@ -24,6 +24,7 @@ from transformers import (
     Sam3TrackerVideoModel,
 )
 
+from autolabel.box_prompts import pixels_of
 from autolabel.device import autocast
 from autolabel.errors import InputError, UsageError
 from autolabel.pretrained import load_pretrained, model_files
@@ -49,10 +50,8 @@ class HfTracker:
         Raises:
             WeightsError: If the folder holds another architecture, or pictures' weights only.
         """
-        files = model_files(folder, self.FAMILIES)
-        self.prepare_pixels, self.model = load_pretrained(
-            folder, files, device, self.MODEL, self.PROCESSOR
-        )
+        files, parts = model_files(folder, self.FAMILIES), (self.MODEL, self.PROCESSOR)
+        self.prepare_pixels, self.model = load_pretrained(folder, files, device, *parts)
         self.device, self.dtype = device, dtype
         self.side = int(self.model.prompt_encoder.image_embedding_size[0]) * int(
             self.model.config.prompt_encoder_config.patch_size
@@ -60,7 +59,8 @@ class HfTracker:
 
     def prepare(self, image: Image) -> Prepared:
         """Return the frame at the model's size."""
-        small = Pillow.fromarray(image).resize((self.side, self.side), Pillow.Resampling.BILINEAR)
+        size = (self.side, self.side)
+        small = Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR)
         return Prepared(np.asarray(small, np.uint8), image.shape[0], image.shape[1])
 
     def session(self) -> HfSession:
@@ -124,10 +124,8 @@ class HfSession:
             raise InputError(f"frame of {size} after frames of {self._size} (rows, columns)")
         self._size = size
         self._clock += 1
-        ready = self._tracker.prepare_pixels(
-            prepared.pixels.copy(), return_tensors="pt", input_data_format="channels_last"
-        )
-        self._frame, self._features = ready["pixel_values"], None
+        self._frame = pixels_of(self._tracker.prepare_pixels, prepared.pixels, "cpu")
+        self._features = None
         return self._report(list(self._objects))
 
     def add(self, ids: Sequence[int], prompts: Sequence[Prompt]) -> Tracked:
@@ -194,10 +192,8 @@ class HfSession:
         scale = torch.tensor([side / self._size[1], side / self._size[0]])
         points = torch.tensor([*corners, *prompt.points], dtype=torch.float32) * scale
         labels = [*(CORNERS if corners else ()), *prompt.labels]
-        inputs = {
-            "point_coords": points[None, None],
-            "point_labels": torch.tensor(labels, dtype=torch.int32)[None, None],
-        }
+        told = torch.tensor(labels, dtype=torch.int32)[None, None]
+        inputs = {"point_coords": points[None, None], "point_labels": told}
         session.add_point_inputs(0, self._clock, inputs)
 
     @torch.inference_mode()

@@ -41,7 +41,7 @@ def test_examples_are_prompts_named_by_their_content(folder: Path) -> None:
         (folder / "classes.yaml").read_text().replace("    examples: bolt.png\n", "")
     )
     ontology = load_ontology(folder / "classes.yaml")
-    bolt, cat = ontology.classes
+    bolt = ontology.classes[0]
     assert bolt.prompts == ()
     first, second = bolt.examples
     assert ontology.prompts == (first.prompt, second.prompt, "cat", "dog")
@@ -123,9 +123,11 @@ def test_owlv2_asks_with_the_example_that_the_model_itself_sees_best(
         query = embeddings[0, good[sure[good].argmax()]]
         maps, _ = model.image_embedder(prepare(scene, return_tensors="pt")["pixel_values"])
         logits, _ = model.class_predictor(maps.flatten(1, 2), query[None, None], None)
-    expected = np.sort(logits.sigmoid().numpy().reshape(-1))[::-1]
-    got = np.sort(found.scores[:, 1])[::-1]
-    np.testing.assert_allclose(got[:3], expected[:3], atol=1e-5)
+    expected = logits.sigmoid().numpy().reshape(-1)
+    got = found.scores[:, 1]  # boxes in the padding are left out
+    assert len(got) >= 8
+    assert got.max() == pytest.approx(expected.max(), abs=1e-5)
+    assert np.abs(got[:, None] - expected[None]).min(axis=1).max() < 1e-5
 
 
 def test_a_run_labels_by_example_and_says_who_takes_none(
@@ -143,7 +145,7 @@ def test_a_run_labels_by_example_and_says_who_takes_none(
     with autolabel.Project.open(tmp_path / "project", readonly=True) as project:
         asked = project.prompts()
     assert [text[:13] for text in asked] == ["[picture bolt", "cat"]
-    with pytest.raises(UsageError, match="has examples, and --grounder tests.fakes:Blobs takes"):
+    with pytest.raises(UsageError, match="takes texts only"):
         autolabel.run(
             pictures,
             folder / "classes.yaml",

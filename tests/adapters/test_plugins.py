@@ -44,7 +44,8 @@ class Whole:
 class Wrong(Whole):
     CARD = {"licence": "MIT", "speed": 9}
     def ground(self, images, prompts, floor):
-        return [Proposals(one.boxes / 1000, one.scores) for one in super().ground(images, prompts, floor)]
+        found = super().ground(images, prompts, floor)
+        return [Proposals(one.boxes / 1000, one.scores) for one in found]
 
 class Still:
     """Keeps every mask where it was."""
@@ -200,7 +201,7 @@ def test_a_plugged_in_format_exports(plug_in: Path, tmp_path: Path) -> None:
         autolabel.export(tmp_path / "project", "lines", tmp_path / "other", polygons=True)
     with pytest.raises(UsageError, match="can't import it"):
         formats.writer_class("stranger.gone:Lines")
-    with pytest.raises(UsageError, match="expected one of coco, .*, lines, found 'line'"):
+    with pytest.raises(UsageError, match=r"expected one of coco, .*, lines, found 'line'"):
         formats.writer_class("line")
 
 
@@ -221,7 +222,7 @@ def test_another_tracker_follows_what_any_segmenter_outlined(plug_in: Path, tmp_
         "device": "cpu",
     }
     ontology = parse_ontology("cat: cat")
-    with pytest.raises(UsageError, match="can't follow objects.*these can: sam2, .*still"):
+    with pytest.raises(UsageError, match=r"can't follow objects.*these can: sam2, .*still"):
         autolabel.run([frames], ontology, **settings)
     report = autolabel.run([frames], ontology, tracker="still", **settings)
     assert (report.done, report.objects) == (1, 4)
