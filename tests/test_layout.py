@@ -10,6 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "autolabel"
 HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyone", "gradio", "ray"}
 ADAPTERS = {
+    "app/page.py",
     "device.py",
     "draw.py",
     "ground/loading.py",
@@ -19,6 +20,7 @@ ADAPTERS = {
     "segment/sam2_image.py",
 }
 ROOMS = ("ground", "segment", "track", "formats", "review", "evaluate")
+# `app` is no room of the pipeline: it composes them, as the command line does.
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:
