@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "autolabel"
 HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyone", "gradio", "ray"}
 ADAPTERS = {
     "app/page.py",
+    "app/tab.py",
     "device.py",
     "draw.py",
     "ground/loading.py",
