@@ -74,7 +74,7 @@ def watch(browser: Any, address: str, **options: Any) -> Watched:
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
 
     def said(message: Any) -> None:
-        if message.type in ("error", "warning"):
+        if message.type == "error":
             seen.complaints.append(message.text)
 
     page.on("console", said)

@@ -20,6 +20,8 @@ HEAVY = {
     "sklearn",
 }
 ADAPTERS = {
+    "app/page.py",
+    "app/tab.py",
     "device.py",
     "draw.py",
     "evaluate/fitting.py",
@@ -42,6 +44,7 @@ ADAPTERS = {
     "segment/sam2_image.py",
 }
 ROOMS = ("ground", "segment", "track", "formats", "review", "evaluate")
+# `app` is no room of the pipeline: it composes them, as the command line does.
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -67,7 +67,7 @@ def described(asked: Asked) -> str:
         return html.classes(asked.ontology())
     except OntologyError as error:
         source = "" if asked.quick.strip() else asked.yaml
-        return html.ontology_error(sentence(error), source, error.line)
+        return html.ontology_error(str(error), source, error.line)
 
 
 def as_yaml(asked: Asked) -> str | None:
@@ -90,10 +90,9 @@ def example(desk: Desk, visit: Visit, kind: str) -> tuple[Path, str]:
     folder = desk.uploads / f"example{next(visit.numbers)}-{visit.folder.name}"
     folder.mkdir()
     seed = EXAMPLE_SEED[kind]
-    size = {"height": 384, "width": 512}
     if kind == "image":
         path = folder / "example.png"
-        scene = make_scene(seed, **size)
+        scene = make_scene(seed, height=384, width=512)
         Image.fromarray(scene.image).save(path)
         objects = list(scene.objects)
     else:

@@ -88,8 +88,9 @@ def _run(
         if (error.name or "").split(".")[0] in ("gradio", "uvicorn", "fastapi"):
             raise MissingExtra("gradio", "app") from error
         raise
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    server = _Server(config, listening, ready)
+    told = _announced(app, listening, ready)
+    config = uvicorn.Config(told, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
     # uvicorn ends in good order, then raises the signal again: this is what it meets.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -128,18 +129,19 @@ class Guarded:
         await self._app(scope, receive, guarded)
 
 
-def _Server(config: Any, listening: socket.socket, ready: Callable[[str], None]) -> Any:
-    """Return a uvicorn server that says when it answers."""
-    import uvicorn
+def _announced(app: Any, listening: socket.socket, ready: Callable[[str], None]) -> Any:
+    """Return the application that tells its address when it has started."""
 
-    class Telling(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            address = listening.getsockname()
-            name = f"[{address[0]}]" if ":" in address[0] else address[0]
-            ready(f"http://{name}:{address[1]}")
+    async def telling(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                host, port = listening.getsockname()[:2]
+                ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
-    return Telling(config)
+        await app(scope, receive, sent if scope["type"] == "lifespan" else send)
+
+    return telling
 
 
 def _not_cancelled(record: logging.LogRecord) -> bool:
