@@ -99,7 +99,7 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
             changes=tuple(
-                identity(config, chosen, None).changes(project.meta()) if project else ()
+                identity(config, chosen).changes(project.meta()) if project else ()
             ),
         )
 

@@ -5,25 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from autolabel import registry
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
-from autolabel.engines.local import Work, run_images
+from autolabel.crew import Crew, Job, crew
 from autolabel.errors import ProjectChanged
 from autolabel.ontology import Ontology, to_yaml
-from autolabel.pipeline import Question, Stages, instances_of
+from autolabel.pipeline import Question, instances_of
 from autolabel.planning import Plan
 from autolabel.progress import Progress
 from autolabel.store import Project
-
-if TYPE_CHECKING:
-    from autolabel.track.values import Tracker
-
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
@@ -48,33 +42,19 @@ class RunReport:
     seconds: float = 0.0
 
 
-def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> RunIdentity:
-    """Return what the candidates of a run depend on; without ``stages``, as far as is known."""
-    grounder = segmenter = ""
-    if stages is not None:
-        grounder = stages.grounder.fingerprint()
-        segmenter = stages.segmenter.fingerprint() if stages.segmenter else "none"
+def identity(
+    config: RunConfig, ontology: Ontology, fingerprints: tuple[str, str] = ("", "")
+) -> RunIdentity:
+    """Return what the candidates of a run depend on; without fingerprints, as far as is known."""
     return RunIdentity(
         config.grounder,
-        grounder,
+        fingerprints[0],
         config.segmenter,
-        segmenter,
+        fingerprints[1],
         tuple(sorted(ontology.prompts)),
         config.floor,
         ontology.segment_fingerprint(),
     )
-
-
-def load_stages(config: RunConfig) -> Stages:
-    """Return the models of a run, loaded.
-
-    Raises:
-        SpecError: If a model is unknown.
-        WeightsError: If weights can't be had or are not what they should be.
-    """
-    grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
-    segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    return Stages(grounder, segmenter)
 
 
 @contextmanager
@@ -113,80 +93,61 @@ class Labeling:
         self._ontology = ontology
         self._config = config
         self._video = video
-        self._tracker: Tracker | None = None
         self._progress = progress
         self._stop = stop
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
-        stages = self._check(plan, redo)
+        if not self._is_needed(plan, redo):
+            return self._label(plan, None)
+        follows = next(plan.videos(), None) is not None
+        job = Job(plan, self._config, self._video, follows, redo)
+        with crew(job, self._project, self._question(redo)) as workers:
+            self._check(workers, follows, redo)
+            workers.get_ready()
+            self._begin(workers, follows, redo)
+            return self._label(plan, workers)
+
+    def _label(self, plan: Plan, workers: Crew | None) -> RunReport:
+        """Select anew where limits changed, then let the crew do what is left to do."""
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
-        finished = stages is None or self._label(plan, stages)
+        finished = workers is None or workers.label(
+            self._project, self._question(), self._progress, self._stop
+        )
         self._progress.finish()
         return self._report(plan, reselected, not finished)
 
-    def _label(self, plan: Plan, stages: Stages) -> bool:
-        """Send pictures and videos through their engines; return False if stopped."""
-        work = Work(
-            self._project, self._question(), stages, self._config, self._progress, self._stop
-        )
-        if not run_images(work, plan.pictures(self._config.batch_size)):
-            return False
-        if self._tracker is None:
-            return True
-        from autolabel.engines.video import VideoWork, run_videos  # brings PyAV, 30 MB
+    def _is_needed(self, plan: Plan, redo: bool) -> bool:
+        """Return whether models are needed: there is work, or something to be refused."""
+        meta = {} if redo else self._project.meta()
+        return plan.done < plan.total or bool(identity(self._config, self._ontology).changes(meta))
 
-        return run_videos(VideoWork(work, self._tracker, self._video), plan.videos())
-
-    def _load_tracker(self, plan: Plan, meta: Mapping[str, str]) -> None:
-        """Load the tracker if there are videos to label; refuse other settings than before.
+    def _check(self, workers: Crew, follows: bool, redo: bool) -> None:
+        """Refuse what doesn't fit the project; nothing is written before.
 
         Raises:
-            ProjectChanged: If videos of this project were labelled with other settings.
-            UsageError: If the segmenter can't follow objects.
-            WeightsError: If its weights are for pictures only.
-        """
-        if next(plan.videos(), None) is None:
-            return
-        config, was = self._config, meta.get("video")
-        if was is not None and was != self._video.text():
-            raise ProjectChanged(
-                _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
-            )
-        self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
-
-    def _check(self, plan: Plan, redo: bool) -> Stages | None:
-        """Return the models if they are needed; refuse what doesn't fit the project.
-
-        Nothing is written before all of it has been found fit.
-
-        Raises:
-            ProjectChanged: If the project was made with other models or prompts.
+            ProjectChanged: If the project was made with other models, prompts or settings.
         """
         meta = {} if redo else self._project.meta()
-        changes = identity(self._config, self._ontology, None).changes(meta)
-        if plan.done == plan.total and not changes:
-            return None
-        stages = load_stages(self._config)
-        changes = identity(self._config, self._ontology, stages).changes(meta)
+        changes = identity(self._config, self._ontology, workers.fingerprints).changes(meta)
+        was = meta.get("video")
+        if follows and was is not None and was != self._video.text():
+            changes.append(f"videos: were {was}, are now {self._video.text()}")
         if changes:
             raise ProjectChanged(_refusal(self._project, changes))
-        for warning in stages.grounder.check_prompts(self._ontology.prompts):
+        for warning in workers.warnings:
             self._progress.note(f"warning: {warning}")
-        self._load_tracker(plan, meta)
-        self._begin(stages, redo)
-        return stages
 
-    def _begin(self, stages: Stages, redo: bool) -> None:
+    def _begin(self, workers: Crew, follows: bool, redo: bool) -> None:
         """Record what the project is made with."""
-        meta = identity(self._config, self._ontology, stages).as_meta()
+        meta = identity(self._config, self._ontology, workers.fingerprints).as_meta()
         meta |= _selection(self._ontology)
         if redo:
             self._project.restart(meta, _classes(self._ontology), self._ontology.prompts)
         elif not self._project.meta():
             self._project.set_run(meta, _classes(self._ontology), self._ontology.prompts)
-        if self._tracker is not None:
+        if follows:
             self._project.set_meta({"video": self._video.text()})
 
     def _select_anew(self) -> int:
@@ -207,10 +168,10 @@ class Labeling:
             _classes(self._ontology),
         )
 
-    def _question(self) -> Question:
-        """Return what every picture is asked, prompts in the project's own order."""
-        asked = tuple(self._project.prompts())
-        return Question(self._ontology, asked, self._config.floor)
+    def _question(self, redo: bool = False) -> Question:
+        """Return what every picture is asked, prompts in the project's own order if it has one."""
+        known = [] if redo else self._project.prompts()
+        return Question(self._ontology, tuple(known or self._ontology.prompts), self._config.floor)
 
     def _warn_below_floor(self) -> None:
         """Say where a threshold asks for candidates that are not kept."""

@@ -12,6 +12,7 @@ HEAVY = {"torch", "torchvision", "transformers", "sam2", "supervision", "fiftyon
 ADAPTERS = {
     "device.py",
     "draw.py",
+    "engines/ray.py",
     "ground/loading.py",
     "ground/grounding_dino.py",
     "ground/ultralytics.py",

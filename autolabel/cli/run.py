@@ -34,6 +34,17 @@ DEFAULT_OUT = "autolabel-out"
 )
 @click.option("--floor", type=float, help="Lowest score a candidate is kept with.  [default: 0.1]")
 @click.option("--batch-size", type=int, help="Pictures through the models together.  [default: 4]")
+@click.option("--threads", type=int, help="CPU threads of a model's call.  [default: all cores]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work runs.",
+)
+@click.option("--ray-address", help="A Ray cluster: HOST:PORT or auto; none: this machine alone.")
+@click.option("--workers", type=int, help="Ray: copies of the models.  [default: one a GPU]")
+@click.option("--gpus-per-worker", type=float, help="Ray: GPUs, or share of one, for each worker.")
 @click.option(
     "--keyframe-every", type=int, help="Videos: frames between detections.  [default: 10]"
 )

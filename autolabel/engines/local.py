@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from autolabel.config import RunConfig
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
 from autolabel.pipeline import Labelled, Question, Stages, label_images
 from autolabel.progress import Advance, Progress
-from autolabel.store import Project, Result
+from autolabel.store import Result
 from autolabel.types import Frame, MediaItem, MediaRecord
 
 BATCHES_AHEAD = 2
@@ -39,11 +40,47 @@ class Loaded:
     seconds: float
 
 
+class Sink(Protocol):
+    """Where an engine's results go and what it asks about earlier ones: a project.
+
+    On another machine, what records them for the project (``autolabel.engines.parcels``).
+    """
+
+    def find(self, name: str) -> MediaRecord | None:
+        """Return the input of this name, or None."""
+        ...
+
+    def find_content(self, key: str) -> MediaRecord | None:
+        """Return a picture that is done and has the same content, or None."""
+        ...
+
+    def state(self, name: str) -> bytes | None:
+        """Return where to go on with a video, or None."""
+        ...
+
+    def commit(self, results: Sequence[Result]) -> None:
+        """Store what a batch gave."""
+        ...
+
+    def append(
+        self,
+        result: Result,
+        state: bytes | None = None,
+        track_classes: Mapping[int, int] | None = None,
+    ) -> None:
+        """Add one window of a video."""
+        ...
+
+    def clear(self, name: str) -> None:
+        """Drop what the models said of an input."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an engine needs for a run over pictures."""
 
-    project: Project
+    project: Sink
     question: Question
     stages: Stages
     config: RunConfig
@@ -110,7 +147,7 @@ def _label(work: Work, batch: Sequence[Loaded]) -> list[Result]:
         if loaded.frame is None:
             results[name] = _failed(loaded, loaded.reason)
         elif loaded.key not in fresh:
-            known = _known(work.project, loaded)
+            known = known_as(work.project, name, loaded.key)
             if known is None:
                 fresh[loaded.key] = loaded
             else:
@@ -124,12 +161,12 @@ def _label(work: Work, batch: Sequence[Loaded]) -> list[Result]:
     return [results[loaded.item.name] for loaded in batch]
 
 
-def _known(project: Project, loaded: Loaded) -> str | None:
-    """Return the name of an input that is done and has the same content, itself preferred."""
-    own = project.find(loaded.item.name)
-    if own is not None and own.status == "done" and own.key == loaded.key:
+def known_as(project: Sink, name: str, key: str) -> str | None:
+    """Return the name of an input that is done and has this content, ``name`` preferred."""
+    own = project.find(name)
+    if own is not None and own.status == "done" and own.key == key:
         return own.name
-    other = project.find_content(loaded.key)
+    other = project.find_content(key)
     return other.name if other is not None else None
 
 

@@ -1,0 +1,199 @@
+"""Who does the work of a run: the models on this machine, or workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from autolabel import registry
+from autolabel.config import RunConfig, VideoConfig
+from autolabel.device import resolve_device, resolve_threads, use_threads
+from autolabel.engines.local import Work, run_images
+from autolabel.errors import MissingExtra
+from autolabel.pipeline import Question, Stages
+from autolabel.planning import Plan
+from autolabel.progress import Progress
+from autolabel.store import Project
+
+if TYPE_CHECKING:
+    from autolabel.engines.parcels import Answer
+    from autolabel.track.values import Tracker
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a crew is to do.
+
+    Attributes:
+        plan: The inputs and what is left to do of them.
+        config: Models and settings.
+        video: How videos are labelled.
+        follows: Whether there are videos to label.
+        redo: Whether what the project has counts for nothing.
+    """
+
+    plan: Plan
+    config: RunConfig
+    video: VideoConfig
+    follows: bool
+    redo: bool
+
+
+class Crew(Protocol):
+    """Models that are ready to work.
+
+    Attributes:
+        fingerprints: Of the grounder and the segmenter.
+        warnings: What the grounder has to say about the prompts.
+    """
+
+    fingerprints: tuple[str, str]
+    warnings: tuple[str, ...]
+
+    def get_ready(self) -> None:
+        """Load what is needed beside the models for pictures."""
+        ...
+
+    def label(
+        self, project: Project, question: Question, progress: Progress, stop: Callable[[], bool]
+    ) -> bool:
+        """Label what is left to do; return False if stopped before the end."""
+        ...
+
+
+@contextmanager
+def crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
+    """Give the models of a run, loaded.
+
+    Args:
+        job: What is to be done.
+        project: Only read here.
+        question: What will be asked.
+
+    Raises:
+        SpecError: If a model is unknown.
+        WeightsError: If weights can't be had or are not what they should be.
+        EngineError: If the machines that should do the work can't be used.
+        MissingExtra: If Ray is asked for and not installed.
+    """
+    if job.config.engine == "local":
+        yield LocalCrew(job, question)
+        return
+    with _ray_crew(job, project, question) as found:
+        yield found
+
+
+def load_stages(config: RunConfig) -> Stages:
+    """Return the models of a run, loaded.
+
+    Raises:
+        SpecError: If a model is unknown.
+        WeightsError: If weights can't be had or are not what they should be.
+    """
+    grounder = registry.load_grounder(config.grounder, config.device, config.dtype)
+    segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
+    return Stages(grounder, segmenter)
+
+
+class LocalCrew:
+    """The models in this process."""
+
+    def __init__(self, job: Job, question: Question) -> None:
+        self._job = job
+        self._tracker: Tracker | None = None
+        if resolve_device(job.config.device) == "cpu":
+            use_threads(resolve_threads(job.config.threads))
+        self._stages = load_stages(job.config)
+        segmenter = self._stages.segmenter
+        self.fingerprints = (
+            self._stages.grounder.fingerprint(),
+            segmenter.fingerprint() if segmenter else "none",
+        )
+        self.warnings = tuple(self._stages.grounder.check_prompts(question.asked))
+
+    def get_ready(self) -> None:
+        """Load the tracker if there are videos.
+
+        Raises:
+            UsageError: If the segmenter can't follow objects.
+            WeightsError: If its weights are for pictures only.
+        """
+        if self._job.follows:
+            config = self._job.config
+            self._tracker = registry.load_tracker(config.segmenter, config.device, config.dtype)
+
+    def label(
+        self, project: Project, question: Question, progress: Progress, stop: Callable[[], bool]
+    ) -> bool:
+        """Send pictures and then videos through the models; return False if stopped."""
+        job = self._job
+        work = Work(project, question, self._stages, job.config, progress, stop)
+        if not run_images(work, job.plan.pictures(job.config.batch_size)):
+            return False
+        if self._tracker is None:
+            return True
+        from autolabel.engines.video import VideoWork, run_videos  # brings PyAV, 30 MB
+
+        return run_videos(VideoWork(work, self._tracker, job.video), job.plan.videos())
+
+
+@contextmanager
+def _ray_crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
+    """Give workers of a Ray cluster, the first of which has said hello."""
+    try:
+        from autolabel.engines import ray
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("ray", "pyarrow"):
+            raise MissingExtra(missing, "ray") from error
+        raise
+    from dataclasses import replace
+
+    from autolabel.engines.parcels import parcels
+
+    config = replace(job.config, threads=resolve_threads(job.config.threads))
+    orders = ray.Orders(
+        config,
+        job.video,
+        question,
+        job.follows,
+        ray.package_versions(),
+        load_stages,
+        registry.load_tracker,
+    )
+    with ray.connected(config) as workers:
+        work = parcels(job.plan, None if job.redo else project, config.batch_size, workers)
+        with closing(ray.answers(orders, work, workers)) as answers:
+            yield RayCrew(answers)
+
+
+class RayCrew:
+    """Workers elsewhere, whose answers are stored here."""
+
+    def __init__(self, answers: Iterator[Answer]) -> None:
+        self._answers = answers
+        hello = next(answers)  # the first parcel is a greeting; any answer says who we work with
+        self._first = hello
+        self.fingerprints = hello.hello.fingerprints
+        self.warnings = hello.hello.warnings
+
+    def get_ready(self) -> None:
+        """Do nothing: workers load what they need before they say hello."""
+
+    def label(
+        self, project: Project, _question: Question, progress: Progress, stop: Callable[[], bool]
+    ) -> bool:
+        """Store the answers as they arrive; return False if stopped."""
+        from autolabel.engines.parcels import play, same_weights
+
+        tell: dict[str, Callable[..., None]] = {"advance": progress.advance, "note": progress.note}
+        answer: Answer | None = self._first
+        while answer is not None:
+            same_weights(self._first, answer)
+            play(answer, project, tell)
+            if stop():
+                return False
+            answer = next(self._answers, None)
+        return True
