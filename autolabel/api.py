@@ -98,9 +98,7 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             total=todo.total,
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
-            changes=tuple(
-                identity(config, chosen).changes(project.meta()) if project else ()
-            ),
+            changes=tuple(identity(config, chosen).changes(project.meta()) if project else ()),
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from autolabel import registry
 from autolabel.config import RunConfig, VideoConfig
-from autolabel.device import resolve_device, resolve_threads, use_threads
+from autolabel.device import cpu_cores, resolve_device, use_threads
 from autolabel.engines.local import Work, run_images
 from autolabel.errors import MissingExtra
 from autolabel.pipeline import Question, Stages
@@ -20,6 +20,11 @@ from autolabel.store import Project
 if TYPE_CHECKING:
     from autolabel.engines.parcels import Answer
     from autolabel.track.values import Tracker
+
+SMALL = 30_000_000
+"""Parameters of a model below which several threads for one call gain next to nothing."""
+GPU_LANES = 2
+"""Batches under way on a GPU: one in the models, while masks of the other are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +102,41 @@ def load_stages(config: RunConfig) -> Stages:
     return Stages(grounder, segmenter)
 
 
+def share_cores(stages: Stages, config: RunConfig, cores: int) -> int:
+    """Return how many batches to label at once; let each call of a model use its threads.
+
+    Small models gain nothing from several threads a call, but from several calls at once. So
+    on a CPU each call has one thread where models are small, all cores where they are not
+    (their memory is needed once a call), or as many as ``--threads`` says. The number shows in
+    the last bits of results: it depends on the models and the machine alone.
+    """
+    if resolve_device(config.device) != "cpu":
+        return GPU_LANES if _are(stages, "concurrent") else 1
+    threads = config.threads or (1 if _are_small(stages) else cores)
+    use_threads(threads)
+    return max(1, cores // threads) if _are(stages, "concurrent") else 1
+
+
+def _are(stages: Stages, what: str) -> bool:
+    """Return whether all models say this of themselves."""
+    models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
+    return all(getattr(model, what, False) for model in models)
+
+
+def _are_small(stages: Stages) -> bool:
+    """Return whether all models are known to be small."""
+    models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
+    return all(0 < getattr(model, "parameters", 0) < SMALL for model in models)
+
+
 class LocalCrew:
     """The models in this process."""
 
     def __init__(self, job: Job, question: Question) -> None:
         self._job = job
         self._tracker: Tracker | None = None
-        if resolve_device(job.config.device) == "cpu":
-            use_threads(resolve_threads(job.config.threads))
         self._stages = load_stages(job.config)
+        self._lanes = share_cores(self._stages, job.config, cpu_cores())
         segmenter = self._stages.segmenter
         self.fingerprints = (
             self._stages.grounder.fingerprint(),
@@ -129,7 +160,7 @@ class LocalCrew:
     ) -> bool:
         """Send pictures and then videos through the models; return False if stopped."""
         job = self._job
-        work = Work(project, question, self._stages, job.config, progress, stop)
+        work = Work(project, question, self._stages, job.config, progress, stop, self._lanes)
         if not run_images(work, job.plan.pictures(job.config.batch_size)):
             return False
         if self._tracker is None:
@@ -149,18 +180,18 @@ def _ray_crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
         if missing in ("ray", "pyarrow"):
             raise MissingExtra(missing, "ray") from error
         raise
-    from dataclasses import replace
-
     from autolabel.engines.parcels import parcels
 
-    config = replace(job.config, threads=resolve_threads(job.config.threads))
+    config = job.config
     orders = ray.Orders(
         config,
         job.video,
         question,
         job.follows,
+        cpu_cores(),
         ray.package_versions(),
         load_stages,
+        share_cores,
         registry.load_tracker,
     )
     with ray.connected(config) as workers:

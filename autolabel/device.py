@@ -68,14 +68,11 @@ def resolve_dtype(asked: str, device: str) -> str:
     return asked
 
 
-def resolve_threads(asked: int) -> int:
-    """Return how many CPU threads a call of a model uses: ``OMP_NUM_THREADS``, or all cores for 0.
-
-    Sums are split among threads, so that their number shows in the last bits of results.
-    """
+def cpu_cores() -> int:
+    """Return how many CPU cores to use: ``OMP_NUM_THREADS``, else all that this process may."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    if asked or (said.isdecimal() and int(said)):
-        return asked or int(said)
+    if said.isdecimal() and int(said):
+        return int(said)
     able = getattr(os, "sched_getaffinity", None)
     return len(able(0)) if able else os.cpu_count() or 1
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
+from autolabel.clock import summed
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
 from autolabel.crew import Crew, Job, crew
 from autolabel.errors import ProjectChanged
 from autolabel.ontology import Ontology, to_yaml
 from autolabel.pipeline import Question, instances_of
 from autolabel.planning import Plan
-from autolabel.progress import Progress
+from autolabel.progress import Advance, Progress
 from autolabel.store import Project
+
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
@@ -31,6 +34,8 @@ class RunReport:
         reselected: Labels that were selected anew because thresholds changed.
         interrupted: Whether the run was asked to stop before its end.
         seconds: Wall time.
+        stages: Where the time went: seconds by stage (``autolabel.clock``), added up over all
+            threads and workers; "start" is the time until the models were loaded.
     """
 
     total: int
@@ -40,6 +45,7 @@ class RunReport:
     reselected: int = 0
     interrupted: bool = False
     seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 def identity(
@@ -77,6 +83,20 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Tally:
+    """A Progress that adds up where the time went and tells another everything."""
+
+    def __init__(self, other: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self.start, self.note, self.finish = other.start, other.note, other.finish
+        self._other = other
+
+    def advance(self, step: Advance) -> None:
+        """Add up, and tell."""
+        self.seconds = summed(self.seconds, step.seconds)
+        self._other.advance(step)
+
+
 class Labeling:
     """A run on an open project."""
 
@@ -93,11 +113,12 @@ class Labeling:
         self._ontology = ontology
         self._config = config
         self._video = video
-        self._progress = progress
+        self._progress = _Tally(progress)
         self._stop = stop
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
+        began = time.perf_counter()
         if not self._is_needed(plan, redo):
             return self._label(plan, None)
         follows = next(plan.videos(), None) is not None
@@ -106,6 +127,7 @@ class Labeling:
             self._check(workers, follows, redo)
             workers.get_ready()
             self._begin(workers, follows, redo)
+            self._progress.seconds["start"] = time.perf_counter() - began
             return self._label(plan, workers)
 
     def _label(self, plan: Plan, workers: Crew | None) -> RunReport:
@@ -193,6 +215,7 @@ class Labeling:
             objects=self._project.count_labels(),
             reselected=reselected,
             interrupted=stopped,
+            stages=dict(self._progress.seconds),
         )
 
 

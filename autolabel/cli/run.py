@@ -110,7 +110,24 @@ def _show_report(report: RunReport, out: Path) -> int:
     )
     if report.reselected:
         click.echo(f"{report.reselected} labels selected anew: limits or classes changed.")
+    _show_times(report)
     if report.failed:
         count = f"{report.failed} input{'' if report.failed == 1 else 's'}"
         click.echo(f"{count} failed: autolabel info {where} lists them", err=True)
     return 3 if report.failed else 0
+
+
+def _show_times(report: RunReport) -> None:
+    """Print where the time went, if something was labelled."""
+    from autolabel.clock import STAGES
+
+    spent = {name: report.stages.get(stage, 0.0) for stage, name in STAGES.items()}
+    total = sum(spent.values())
+    if not total:
+        return
+    start = report.stages.get("start", 0.0)
+    at_once = total / max(1e-9, report.seconds - start)
+    click.echo(f"Where the time went ({start:.1f} s to load models; then {at_once:.1f} at once):")
+    for name, seconds in spent.items():
+        if seconds:
+            click.echo(f"  {name:18} {seconds:9.1f} s {100 * seconds / total:5.1f} %")

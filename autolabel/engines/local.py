@@ -12,9 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from autolabel.clock import measured, summed, taken
 from autolabel.config import RunConfig
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
@@ -78,7 +79,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an engine needs for a run over pictures."""
+    """What an engine needs for a run over pictures; ``lanes`` batches are labelled at once."""
 
     project: Sink
     question: Question
@@ -86,25 +87,38 @@ class Work:
     config: RunConfig
     progress: Progress
     stop: Callable[[], bool]
+    lanes: int = 1
 
 
 def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
     """Label pictures batch by batch; return False if stopped.
+
+    Files are read in some threads, models run in others (lanes), and this thread alone
+    stores what they give, in the order of the batches.
 
     Args:
         work: The project, the models and the settings.
         batches: The pictures that go through the models together. They are asked for as the
             work goes on, a few ahead.
     """
-    with ThreadPoolExecutor(max_workers=work.config.readers) as pool:
-        for loaded in _read_ahead(pool, batches):
-            results = _label(work, loaded)
-            work.project.commit(results)
-            work.progress.advance(_advance(results))
+    readers = ThreadPoolExecutor(work.config.readers, "read")
+    lanes = ThreadPoolExecutor(work.lanes, "label")
+    under_way: deque[_Batch] = deque()
+    finished = True
+    try:
+        for loaded in _read_ahead(readers, batches):
+            while len(under_way) > work.lanes or _share_content(loaded, under_way):
+                _store(work, under_way.popleft())
+            under_way.append(_begin(work, lanes, loaded))
             if work.stop():
-                pool.shutdown(wait=False, cancel_futures=True)
-                return False
-    return True
+                finished = False
+                break
+        while under_way:  # stopped or not: what is begun is stored
+            _store(work, under_way.popleft())
+    finally:
+        readers.shutdown(wait=False, cancel_futures=True)
+        lanes.shutdown(wait=False, cancel_futures=True)
+    return finished
 
 
 def load(item: MediaItem) -> Loaded:
@@ -133,32 +147,63 @@ def _read_ahead(
     for batch in batches:
         waiting.append([pool.submit(load, item) for item in batch])
         if len(waiting) > BATCHES_AHEAD:
-            yield [future.result() for future in waiting.popleft()]
+            yield _arrived(waiting.popleft())
     while waiting:
-        yield [future.result() for future in waiting.popleft()]
+        yield _arrived(waiting.popleft())
 
 
-def _label(work: Work, batch: Sequence[Loaded]) -> list[Result]:
-    """Return one result an input: known content taken over, labelled anew, or failed."""
-    results: dict[str, Result] = {}
+def _arrived(batch: list[Future[Loaded]]) -> list[Loaded]:
+    """Return a batch when all of it is read."""
+    with measured("wait"):
+        return [future.result() for future in batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch under way: its inputs, what is known of some, and the labels to come of others."""
+
+    loaded: list[Loaded]
+    known: dict[str, Result]
+    fresh: dict[str, Loaded]
+    labels: Future[_Answers]
+
+
+def _share_content(loaded: Sequence[Loaded], under_way: Iterable[_Batch]) -> bool:
+    """Return whether a picture is the copy of one that is being labelled: it waits for that."""
+    keys = {one.key for one in loaded if one.frame is not None}
+    return any(not keys.isdisjoint(batch.fresh) for batch in under_way)
+
+
+def _begin(work: Work, lanes: ThreadPoolExecutor, loaded: list[Loaded]) -> _Batch:
+    """Return a batch of which every content that isn't known is being labelled."""
+    known: dict[str, Result] = {}
     fresh: dict[str, Loaded] = {}
-    for loaded in batch:
-        name = loaded.item.name
-        if loaded.frame is None:
-            results[name] = _failed(loaded, loaded.reason)
-        elif loaded.key not in fresh:
-            known = known_as(work.project, name, loaded.key)
-            if known is None:
-                fresh[loaded.key] = loaded
+    for one in loaded:
+        name = one.item.name
+        if one.frame is None:
+            known[name] = _failed(one, one.reason)
+        elif one.key not in fresh:
+            same = known_as(work.project, name, one.key)
+            if same is None:
+                fresh[one.key] = one
             else:
-                results[name] = Result(
-                    _record(loaded), loaded.size_bytes, loaded.mtime_ns, copy_of=known
-                )
-    labelled = _label_fresh(work, list(fresh.values()))
-    for loaded in batch:
-        if loaded.item.name not in results:
-            results[loaded.item.name] = _result(loaded, labelled[loaded.key])
-    return [results[loaded.item.name] for loaded in batch]
+                known[name] = Result(_record(one), one.size_bytes, one.mtime_ns, copy_of=same)
+    labels = lanes.submit(_label, work, list(fresh.values()))
+    return _Batch(loaded, known, fresh, labels)
+
+
+def _store(work: Work, batch: _Batch) -> None:
+    """Store what a batch gave, one result an input, as soon as it is there."""
+    answers = batch.labels.result()
+    results = [
+        batch.known.get(one.item.name)
+        or _result(one, answers.found[one.key], answers.seconds, len(batch.fresh))
+        for one in batch.loaded
+    ]
+    with measured("write"):
+        work.project.commit(results)
+    spent = summed(answers.seconds, taken())
+    work.progress.advance(replace(_advance(results), seconds=spent))
 
 
 def known_as(project: Sink, name: str, key: str) -> str | None:
@@ -168,6 +213,20 @@ def known_as(project: Sink, name: str, key: str) -> str | None:
         return own.name
     other = project.find_content(key)
     return other.name if other is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the models said of pictures by content key, and seconds by stage."""
+
+    found: dict[str, Labelled | str]
+    seconds: Mapping[str, float]
+
+
+def _label(work: Work, batch: Sequence[Loaded]) -> _Answers:
+    """Return the labels of pictures; runs in a lane."""
+    found = _label_fresh(work, batch)
+    return _Answers(found, taken())
 
 
 def _label_fresh(work: Work, batch: Sequence[Loaded]) -> dict[str, Labelled | str]:
@@ -212,17 +271,20 @@ def _failed(loaded: Loaded, reason: str) -> Result:
     return Result(_record(loaded, reason), loaded.size_bytes, loaded.mtime_ns)
 
 
-def _result(loaded: Loaded, found: Labelled | str) -> Result:
-    """Return the result of one picture, or of its failure."""
+def _result(
+    loaded: Loaded, found: Labelled | str, seconds: Mapping[str, float], pictures: int
+) -> Result:
+    """Return the result of one picture, or of its failure; ``seconds`` are all its batch's."""
     if isinstance(found, str):
         return _failed(loaded, found)
+    shares = {stage: value / pictures for stage, value in seconds.items()}
     return Result(
         _record(loaded),
         loaded.size_bytes,
         loaded.mtime_ns,
         {0: found.candidates},
         found.instances,
-        {"read": loaded.seconds, **found.seconds},
+        {"read": loaded.seconds, **shares},
     )
 
 

@@ -13,7 +13,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -46,12 +46,14 @@ class Orders:
     """What every worker gets: it is the same for all parcels.
 
     Attributes:
-        config: The run's models and settings, the number of threads made definite.
+        config: The run's models and settings.
         video: How videos are labelled.
         question: What is asked of every picture.
         follows: Whether there are videos.
+        cores: CPU cores of the machine that the run was started on.
         versions: Of the packages that results depend on, where the results are stored.
         load_stages: Loads the models.
+        share_cores: Sets the threads of each call of a model.
         load_tracker: Loads what follows objects.
     """
 
@@ -59,8 +61,10 @@ class Orders:
     video: VideoConfig
     question: Question
     follows: bool
+    cores: int
     versions: dict[str, str]
     load_stages: Callable[[RunConfig], Stages]
+    share_cores: Callable[[Stages, RunConfig, int], int]
     load_tracker: Callable[[str, str, str], Tracker]
 
 
@@ -92,13 +96,11 @@ class Worker:
 
     def _load(self) -> None:
         """Load the models and say who we are, if the versions are those that are wanted."""
-        from autolabel.device import use_threads
-
         orders, hello = self._orders, self._hello
         if hello.versions != orders.versions:
             return
-        use_threads(orders.config.threads)
         stages = orders.load_stages(orders.config)
+        orders.share_cores(stages, orders.config, orders.cores)
         if orders.follows:
             config = orders.config
             self._tracker = orders.load_tracker(config.segmenter, config.device, config.dtype)
@@ -241,7 +243,9 @@ def gpu_share(config: RunConfig) -> float:
     return 1.0 if ray.cluster_resources().get("GPU", 0.0) >= 1 else 0.0
 
 
-def answers(orders: Orders, parcels: Iterator[Parcel], workers: int) -> Iterator[Answer]:
+def answers(
+    orders: Orders, parcels: Iterator[Parcel], workers: int
+) -> Generator[Answer, None, None]:
     """Yield the answer to each parcel, as they arrive.
 
     Raises:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from autolabel.clock import measured, taken
 from autolabel.config import VideoConfig
 from autolabel.engines.local import Work
 from autolabel.errors import InputError
@@ -60,20 +61,28 @@ def _label(job: VideoWork, item: MediaItem) -> bool:
     state = _state(job, media)
     frames = _Frames(item.path, job.config)
     began = time.perf_counter()
-    for window in label_video(frames, _Detector(job.work), job.tracker, _settings(job), state):
+    windows = label_video(frames, _Detector(job.work), job.tracker, _settings(job), state)
+    while (window := _next(windows)) is not None:
         media = replace(media, frames=window.next_index)
         seconds = {"track": time.perf_counter() - began}
         result = Result(media, stat.st_size, stat.st_mtime_ns, {}, _labels(window), seconds)
         classes = {track.track_id: track.class_id for track in window.tracks}
-        project.append(result, window.state, classes)
+        with measured("write"):
+            project.append(result, window.state, classes)
         job.work.progress.advance(
-            Advance(pictures=len(window.frames), objects=len(result.instances))
+            Advance(pictures=len(window.frames), objects=len(result.instances), seconds=taken())
         )
         if job.work.stop():
             return False
         began = time.perf_counter()
     _finish(job, media, stat, frames)
     return True
+
+
+def _next(windows: Iterator[WindowResult]) -> WindowResult | None:
+    """Return the next window, or None at the end."""
+    with measured("track"):
+        return next(windows, None)
 
 
 def _state(job: VideoWork, media: MediaRecord) -> bytes | None:

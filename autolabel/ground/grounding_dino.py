@@ -9,6 +9,7 @@ CPU, which gains nothing from batches, never: there a result depends on its pict
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +56,18 @@ class GroundingDino:
         self._folder, self._device, self._dtype = folder, device, dtype
         self._files = model_files(folder, FAMILY)
         self._processor, self._model = load_detector(folder, self._files, device)
+        self._once = self._model.model.backbone = _Once(self._model.model.backbone)
         config = self._model.config
         limit = min(config.max_text_len, config.text_config.max_position_embeddings)
         self._reader = Reader(self._processor.tokenizer, limit)
+
+    concurrent = True
+    """Several threads may use it at once."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are."""
+        return int(sum(one.numel() for one in self._model.parameters()))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of weights, settings and vocabulary, and the number format."""
@@ -122,7 +132,7 @@ class GroundingDino:
         answers = []
         with (
             autocast(self._device, self._dtype),
-            _seen_once(self._model.model, pixels, mask),
+            self._once.seen(pixels, mask),
         ):
             for chunk in chunks:
                 ids = torch.tensor([chunk.ids] * len(pixels), device=self._device)
@@ -138,25 +148,25 @@ class GroundingDino:
         return answers
 
 
-class _Seen(torch.nn.Module):
-    """Stands in for the backbone and returns what it returned before."""
+class _Once(torch.nn.Module):
+    """A picture backbone that can keep what it returned, for each thread by itself."""
 
-    def __init__(self, backbone: Any, pixels: torch.Tensor, mask: torch.Tensor) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.position_embedding = backbone.position_embedding
-        self._features, self._positions = backbone(pixels, mask)
+        self.backbone = backbone
+        self._kept = threading.local()
+
+    @contextmanager
+    def seen(self, pixels: torch.Tensor, mask: torch.Tensor) -> Iterator[None]:
+        """Run the backbone once, however many chunks of prompts follow inside."""
+        self._kept.found = self.backbone(pixels, mask)
+        try:
+            yield
+        finally:
+            del self._kept.found
 
     def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
         """Return fresh lists, for the model appends to them."""
-        return list(self._features), list(self._positions)
-
-
-@contextmanager
-def _seen_once(core: Any, pixels: torch.Tensor, mask: torch.Tensor) -> Iterator[None]:
-    """Run the picture backbone once, however many chunks of prompts follow."""
-    backbone = core.backbone
-    core.backbone = _Seen(backbone, pixels, mask)
-    try:
-        yield
-    finally:
-        core.backbone = backbone
+        features, positions = self._kept.found
+        return list(features), list(positions)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autolabel.clock import measured
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
 from autolabel.sam2_checkpoint import DTYPES, load_sam2
@@ -66,6 +67,14 @@ class Sam2Image:
         self._model, self.info = load_sam2(path, device)
         self._device = torch.device(device)
         self._dtype = dtype
+
+    concurrent = True
+    """Several threads may use it at once."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are."""
+        return sum(one.numel() for one in self._model.parameters())
 
     @property
     def has_memory(self) -> bool:
@@ -123,7 +132,8 @@ class Sam2Image:
             logits, quality = self._heads(features, some)
             scores.append(quality)
             for part in _full_size(logits, height, width):
-                masks += encode_many(part)
+                with measured("encode"):
+                    masks += encode_many(part)
         found = torch.cat(scores).cpu().numpy()
         return Segments(tuple(masks), np.nan_to_num(found).clip(0.0, 1.0).astype(np.float32))
 
