@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SMALL = 30_000_000
 """Parameters of a model below which several threads for one call gain next to nothing."""
+CPU_BATCH, GPU_BATCH = 4, 16
+"""Pictures in a batch, where nobody says how many: on a CPU they go one by one anyway."""
 GPU_LANES = 2
 """Batches under way on a GPU: one in the models, while masks of the other are encoded."""
 
@@ -117,6 +119,11 @@ def share_cores(stages: Stages, config: RunConfig, cores: int) -> int:
     return max(1, cores // threads) if _are(stages, "concurrent") else 1
 
 
+def batch_size(config: RunConfig, on_gpu: bool) -> int:
+    """Return how many pictures go through the models together, if they fit."""
+    return config.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
+
+
 def _are(stages: Stages, what: str) -> bool:
     """Return whether all models say this of themselves."""
     models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
@@ -161,7 +168,8 @@ class LocalCrew:
         """Send pictures and then videos through the models; return False if stopped."""
         job = self._job
         work = Work(project, question, self._stages, job.config, progress, stop, self._lanes)
-        if not run_images(work, job.plan.pictures(job.config.batch_size)):
+        on_gpu = resolve_device(job.config.device) != "cpu"
+        if not run_images(work, job.plan.pictures(batch_size(job.config, on_gpu))):
             return False
         if self._tracker is None:
             return True
@@ -195,7 +203,8 @@ def _ray_crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
         registry.load_tracker,
     )
     with ray.connected(config) as workers:
-        work = parcels(job.plan, None if job.redo else project, config.batch_size, workers)
+        size = batch_size(config, ray.gpu_share(config) > 0)
+        work = parcels(job.plan, None if job.redo else project, size, workers)
         with closing(ray.answers(orders, work, workers)) as answers:
             yield RayCrew(answers)
 

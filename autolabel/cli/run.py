@@ -33,7 +33,9 @@ DEFAULT_OUT = "autolabel-out"
     help="Number format of the models.",
 )
 @click.option("--floor", type=float, help="Lowest score a candidate is kept with.  [default: 0.1]")
-@click.option("--batch-size", type=int, help="Pictures through the models together.  [default: 4]")
+@click.option(
+    "--batch-size", type=int, help="Pictures through the models together.  [default: auto]"
+)
 @click.option("--threads", type=int, help="CPU threads of a model's call.  [default: all cores]")
 @click.option(
     "--engine",

@@ -7,18 +7,19 @@ as an uninterrupted one, so that its results are the same to the last bit.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autolabel.clock import measured, summed, taken
 from autolabel.config import RunConfig
+from autolabel.engines.memory import Limit, in_pieces
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
+from autolabel.media.remote import size_and_time
 from autolabel.pipeline import Labelled, Question, Stages, label_images
 from autolabel.progress import Advance, Progress
 from autolabel.store import Result
@@ -79,7 +80,18 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an engine needs for a run over pictures; ``lanes`` batches are labelled at once."""
+    """What an engine needs for a run over pictures.
+
+    Attributes:
+        project: Where results go.
+        question: What is asked of every picture.
+        stages: The models.
+        config: Settings.
+        progress: Is told what happens.
+        stop: Says whether to end after the batches at hand.
+        lanes: Batches that are labelled at once.
+        limit: How many pictures fit into the device's memory.
+    """
 
     project: Sink
     question: Question
@@ -88,6 +100,7 @@ class Work:
     progress: Progress
     stop: Callable[[], bool]
     lanes: int = 1
+    limit: Limit = field(default_factory=Limit)
 
 
 def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
@@ -127,8 +140,7 @@ def load(item: MediaItem) -> Loaded:
     size = mtime = 0
     frame, key, reason = None, "", ""
     try:
-        stat = os.stat(item.path)
-        size, mtime = stat.st_size, stat.st_mtime_ns
+        size, mtime = size_and_time(item.path)
         frame, key = read_image(item.path)
     except InputError as error:
         reason = str(error)
@@ -231,19 +243,19 @@ def _label(work: Work, batch: Sequence[Loaded]) -> _Answers:
 
 def _label_fresh(work: Work, batch: Sequence[Loaded]) -> dict[str, Labelled | str]:
     """Return the labels of each content key; a reason where a picture breaks the models."""
-    if not batch:
-        return {}
-    try:
-        return dict(zip([one.key for one in batch], _call(work, batch), strict=True))
-    except (StorageError, WeightsError):
-        raise
-    except Exception as error:  # find the picture that does it; the others go on
-        if len(batch) > 1:
-            return {key: value for one in batch for key, value in _label_fresh(work, [one]).items()}
-        told = (
-            str(error) if isinstance(error, AutolabelError) else f"{type(error).__name__}: {error}"
-        )
-        return {batch[0].key: f"labelling failed: {told}"}
+    found: dict[str, Labelled | str] = {}
+
+    def call(piece: Sequence[Loaded]) -> None:
+        found.update(zip([one.key for one in piece], _call(work, piece), strict=True))
+
+    def failed(one: Loaded, error: Exception) -> None:
+        if isinstance(error, StorageError | WeightsError):
+            raise error
+        told = error if isinstance(error, AutolabelError) else f"{type(error).__name__}: {error}"
+        found[one.key] = f"labelling failed: {told}"
+
+    in_pieces(batch, work.limit, call, failed)
+    return found
 
 
 def _call(work: Work, batch: Sequence[Loaded]) -> list[Labelled]:

@@ -28,7 +28,9 @@ import ray.data
 import ray.exceptions
 
 from autolabel.config import RunConfig, VideoConfig
+from autolabel.device import resolve_device
 from autolabel.engines.local import Work, run_images
+from autolabel.engines.memory import Limit
 from autolabel.engines.parcels import Answer, Hello, Parcel, Recorder, pack, unpack
 from autolabel.errors import AutolabelError, EngineError, StorageError, UsageError, WeightsError
 from autolabel.pipeline import Question, Stages
@@ -87,6 +89,7 @@ class Worker:
         self._orders = orders
         self._stages: Stages | None = None
         self._tracker: Tracker | None = None
+        self._lanes, self._limit = 1, Limit()
         self._hello = Hello(socket.gethostname(), package_versions())
         self._error: Exception | None = None
         try:
@@ -100,7 +103,9 @@ class Worker:
         if hello.versions != orders.versions:
             return
         stages = orders.load_stages(orders.config)
-        orders.share_cores(stages, orders.config, orders.cores)
+        lanes = orders.share_cores(stages, orders.config, orders.cores)
+        if resolve_device(orders.config.device) != "cpu":  # there a worker is one core's
+            self._lanes = lanes
         if orders.follows:
             config = orders.config
             self._tracker = orders.load_tracker(config.segmenter, config.device, config.dtype)
@@ -123,7 +128,14 @@ class Worker:
         recorder = Recorder(parcel)
         orders = self._orders
         work = Work(
-            recorder, orders.question, self._stages, orders.config, recorder, stop=lambda: False
+            recorder,
+            orders.question,
+            self._stages,
+            orders.config,
+            recorder,
+            stop=lambda: False,
+            lanes=self._lanes,
+            limit=self._limit,
         )
         try:
             run_images(work, map(list, parcel.batches))

@@ -6,7 +6,6 @@ last window stored, with the same ids and to the same result.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from autolabel.clock import measured, taken
 from autolabel.config import VideoConfig
 from autolabel.engines.local import Work
 from autolabel.errors import InputError
+from autolabel.media.remote import at_hand, size_and_time
 from autolabel.media.video import DamagedVideo, open_video, read_frames, video_key
 from autolabel.pipeline import label_images
 from autolabel.progress import Advance
@@ -41,8 +41,9 @@ def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
     """
     for item in items:
         try:
-            if not _label(job, item):
-                return False
+            with at_hand(item.path) as path:
+                if not _label(job, item, path):
+                    return False
         except InputError as error:
             _fail(job, item, str(error).removeprefix(f"{item.path}: "))
         except OSError as error:
@@ -50,22 +51,22 @@ def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
     return True
 
 
-def _label(job: VideoWork, item: MediaItem) -> bool:
-    """Label one video from where it stands; return False if stopped before its end."""
+def _label(job: VideoWork, item: MediaItem, path: str) -> bool:
+    """Label one video, now at ``path``, from where it stands; return False if stopped."""
     project = job.work.project
-    info = open_video(item.path)
-    stat = os.stat(item.path)
+    info = open_video(path)
+    stat = size_and_time(item.path)
     media = MediaRecord(
-        item.name, item.path, item.kind, video_key(item.path), info.height, info.width, 0, "partial"
+        item.name, item.path, item.kind, video_key(path), info.height, info.width, 0, "partial"
     )
     state = _state(job, media)
-    frames = _Frames(item.path, job.config)
+    frames = _Frames(path, job.config)
     began = time.perf_counter()
     windows = label_video(frames, _Detector(job.work), job.tracker, _settings(job), state)
     while (window := _next(windows)) is not None:
         media = replace(media, frames=window.next_index)
         seconds = {"track": time.perf_counter() - began}
-        result = Result(media, stat.st_size, stat.st_mtime_ns, {}, _labels(window), seconds)
+        result = Result(media, *stat, {}, _labels(window), seconds)
         classes = {track.track_id: track.class_id for track in window.tracks}
         with measured("write"):
             project.append(result, window.state, classes)
@@ -95,7 +96,7 @@ def _state(job: VideoWork, media: MediaRecord) -> bytes | None:
     return None
 
 
-def _finish(job: VideoWork, media: MediaRecord, stat: os.stat_result, frames: _Frames) -> None:
+def _finish(job: VideoWork, media: MediaRecord, stat: tuple[int, int], frames: _Frames) -> None:
     """Record that a video is done, with a remark where it broke off."""
     if frames.last is None and media.frames == 0:
         raise InputError(f"{media.path}: no frame was decoded")
@@ -103,15 +104,14 @@ def _finish(job: VideoWork, media: MediaRecord, stat: os.stat_result, frames: _F
         job.work.progress.note(f"{media.name}: {frames.broken}")
     seen = media.frames if frames.last is None else max(media.frames, frames.last + 1)
     media = replace(media, frames=seen, status="done", reason=frames.broken)
-    job.work.project.append(Result(media, stat.st_size, stat.st_mtime_ns))
+    job.work.project.append(Result(media, *stat))
     job.work.progress.advance(Advance(items=1))
 
 
 def _fail(job: VideoWork, item: MediaItem, reason: str) -> None:
     """Record a video that can't be used."""
     try:
-        stat = os.stat(item.path)
-        size, mtime = stat.st_size, stat.st_mtime_ns
+        size, mtime = size_and_time(item.path)
     except OSError:
         size = mtime = 0
     media = MediaRecord(item.name, item.path, item.kind, "", 0, 0, 0, "failed", reason)
