@@ -99,7 +99,7 @@ def read_bytes(url: str, most: int) -> bytes:
 
     def read() -> bytes:
         with _opened(url) as file:
-            data = file.read(most + 1)
+            data: bytes = file.read(most + 1)
         if len(data) > most:
             raise InputError(f"{url}: too large: more than {most:,} bytes")
         return data

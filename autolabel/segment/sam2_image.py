@@ -105,11 +105,16 @@ class Sam2Image:
                 results[i] = self._decode(features, boxes[i], *images[i].shape[:2])
         return results
 
-    @torch.no_grad()
     def _encode(self, images: Sequence[Image]) -> list[_Encoded]:
         """Return the features of pictures, all encoded as one batch."""
         side = int(self._model.image_size)
-        batch = torch.stack([_square(image, side, self._device) for image in images])
+        return self._encode_squares(
+            torch.stack([_square(image, side, self._device) for image in images])
+        )
+
+    @torch.no_grad()
+    def _encode_squares(self, batch: Tensor) -> list[_Encoded]:
+        """Return the features of pictures as the model takes them."""
         with self._autocast():
             maps = self._model.forward_image(batch)["backbone_fpn"]
         *fine, coarse = maps[-self._model.num_feature_levels :]
@@ -117,7 +122,7 @@ class Sam2Image:
             coarse = coarse + self._model.no_mem_embed.reshape(1, -1, 1, 1)
         return [
             _Encoded(coarse[i : i + 1], [level[i : i + 1] for level in fine])
-            for i in range(len(images))
+            for i in range(len(batch))
         ]
 
     @torch.no_grad()
