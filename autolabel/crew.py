@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from autolabel import registry
 from autolabel.config import RunConfig, VideoConfig
 from autolabel.device import cpu_cores, resolve_device, use_threads
-from autolabel.engines.local import Work, run_images
+from autolabel.engines.local import Share, Work, run_images
 from autolabel.errors import MissingExtra
 from autolabel.pipeline import Question, Stages
 from autolabel.planning import Plan
@@ -104,8 +104,8 @@ def load_stages(config: RunConfig) -> Stages:
     return Stages(grounder, segmenter)
 
 
-def share_cores(stages: Stages, config: RunConfig, cores: int) -> int:
-    """Return how many batches to label at once; let each call of a model use its threads.
+def share_cores(stages: Stages, config: RunConfig, cores: int) -> Share:
+    """Return how many batches to label at once, with how many CPU threads a call of a model.
 
     Small models gain nothing from several threads a call, but from several calls at once. So
     on a CPU each call has one thread where models are small, all cores where they are not
@@ -113,10 +113,10 @@ def share_cores(stages: Stages, config: RunConfig, cores: int) -> int:
     the last bits of results: it depends on the models and the machine alone.
     """
     if resolve_device(config.device) != "cpu":
-        return GPU_LANES if _are(stages, "concurrent") else 1
+        return Share(GPU_LANES if _are(stages, "concurrent") else 1, 0)
     threads = config.threads or (1 if _are_small(stages) else cores)
     use_threads(threads)
-    return max(1, cores // threads) if _are(stages, "concurrent") else 1
+    return Share(max(1, cores // threads) if _are(stages, "concurrent") else 1, threads)
 
 
 def batch_size(config: RunConfig, on_gpu: bool) -> int:
@@ -143,7 +143,7 @@ class LocalCrew:
         self._job = job
         self._tracker: Tracker | None = None
         self._stages = load_stages(job.config)
-        self._lanes = share_cores(self._stages, job.config, cpu_cores())
+        self._share = share_cores(self._stages, job.config, cpu_cores())
         segmenter = self._stages.segmenter
         self.fingerprints = (
             self._stages.grounder.fingerprint(),
@@ -167,7 +167,7 @@ class LocalCrew:
     ) -> bool:
         """Send pictures and then videos through the models; return False if stopped."""
         job = self._job
-        work = Work(project, question, self._stages, job.config, progress, stop, self._lanes)
+        work = Work(project, question, self._stages, job.config, progress, stop, self._share)
         on_gpu = resolve_device(job.config.device) != "cpu"
         if not run_images(work, job.plan.pictures(batch_size(job.config, on_gpu))):
             return False

@@ -55,7 +55,7 @@ class Bench:
         self.stages: Stages = load_stages(config)
         self.question = Question(ontology, tuple(ontology.prompts), config.floor)
         self.device = resolve_device(config.device)
-        self.lanes = share_cores(self.stages, config, cpu_cores())
+        self.lanes, self.threads = share_cores(self.stages, config, cpu_cores())
         self.predictor = SAM2ImagePredictor(self.stages.segmenter._model)
         side = self.stages.segmenter._model.image_size  # the predictor takes it to be 1024
         self.predictor._bb_feat_sizes = [(side // part, side // part) for part in (4, 8, 16)]
@@ -103,7 +103,9 @@ class Bench:
     def bare(self) -> float:
         """Return the seconds of the model calls alone."""
         began = time.perf_counter()
-        with ThreadPoolExecutor(self.lanes) as pool:
+        with ThreadPoolExecutor(
+            self.lanes, initializer=torch.set_num_threads, initargs=(self.threads,)
+        ) as pool:
             list(pool.map(lambda call: call(), self.calls))
         return time.perf_counter() - began
 

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autolabel.clock import measured, summed, taken
 from autolabel.config import RunConfig
+from autolabel.device import use_threads
 from autolabel.engines.memory import Limit, in_pieces
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
@@ -78,6 +79,13 @@ class Sink(Protocol):
         ...
 
 
+class Share(NamedTuple):
+    """How models share a machine: batches at once (lanes), and CPU threads for a call of one."""
+
+    lanes: int
+    threads: int
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an engine needs for a run over pictures.
@@ -89,7 +97,7 @@ class Work:
         config: Settings.
         progress: Is told what happens.
         stop: Says whether to end after the batches at hand.
-        lanes: Batches that are labelled at once.
+        share: Batches that are labelled at once, and CPU threads for each.
         limit: How many pictures fit into the device's memory.
     """
 
@@ -99,7 +107,7 @@ class Work:
     config: RunConfig
     progress: Progress
     stop: Callable[[], bool]
-    lanes: int = 1
+    share: Share = field(default_factory=lambda: Share(1, 0))
     limit: Limit = field(default_factory=Limit)
 
 
@@ -115,12 +123,12 @@ def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
             work goes on, a few ahead.
     """
     readers = ThreadPoolExecutor(work.config.readers, "read")
-    lanes = ThreadPoolExecutor(work.lanes, "label")
+    lanes = ThreadPoolExecutor(work.share.lanes, "label", _use_threads, (work.share.threads,))
     under_way: deque[_Batch] = deque()
     finished = True
     try:
         for loaded in _read_ahead(readers, batches):
-            while len(under_way) > work.lanes or _share_content(loaded, under_way):
+            while len(under_way) > work.share.lanes or _share_content(loaded, under_way):
                 _store(work, under_way.popleft())
             under_way.append(_begin(work, lanes, loaded))
             if work.stop():
@@ -132,6 +140,12 @@ def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
         readers.shutdown(wait=False, cancel_futures=True)
         lanes.shutdown(wait=False, cancel_futures=True)
     return finished
+
+
+def _use_threads(count: int) -> None:
+    """Let a lane's models use so many CPU threads: OpenMP wants to be told in each thread."""
+    if count:
+        use_threads(count)
 
 
 def load(item: MediaItem) -> Loaded:

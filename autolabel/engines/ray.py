@@ -25,11 +25,10 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a lost worker is no o
 import pyarrow as pa
 import ray
 import ray.data
-import ray.exceptions
 
 from autolabel.config import RunConfig, VideoConfig
 from autolabel.device import resolve_device
-from autolabel.engines.local import Work, run_images
+from autolabel.engines.local import Share, Work, run_images
 from autolabel.engines.memory import Limit
 from autolabel.engines.parcels import Answer, Hello, Parcel, Recorder, pack, unpack
 from autolabel.errors import AutolabelError, EngineError, StorageError, UsageError, WeightsError
@@ -66,7 +65,7 @@ class Orders:
     cores: int
     versions: dict[str, str]
     load_stages: Callable[[RunConfig], Stages]
-    share_cores: Callable[[Stages, RunConfig, int], int]
+    share_cores: Callable[[Stages, RunConfig, int], Share]
     load_tracker: Callable[[str, str, str], Tracker]
 
 
@@ -89,7 +88,7 @@ class Worker:
         self._orders = orders
         self._stages: Stages | None = None
         self._tracker: Tracker | None = None
-        self._lanes, self._limit = 1, Limit()
+        self._share, self._limit = Share(1, 0), Limit()
         self._hello = Hello(socket.gethostname(), package_versions())
         self._error: Exception | None = None
         try:
@@ -103,9 +102,9 @@ class Worker:
         if hello.versions != orders.versions:
             return
         stages = orders.load_stages(orders.config)
-        lanes = orders.share_cores(stages, orders.config, orders.cores)
-        if resolve_device(orders.config.device) != "cpu":  # there a worker is one core's
-            self._lanes = lanes
+        share = orders.share_cores(stages, orders.config, orders.cores)
+        on_cpu = resolve_device(orders.config.device) == "cpu"
+        self._share = share._replace(lanes=1) if on_cpu else share  # others have the other cores
         if orders.follows:
             config = orders.config
             self._tracker = orders.load_tracker(config.segmenter, config.device, config.dtype)
@@ -134,7 +133,7 @@ class Worker:
             orders.config,
             recorder,
             stop=lambda: False,
-            lanes=self._lanes,
+            share=self._share,
             limit=self._limit,
         )
         try:
@@ -285,7 +284,9 @@ def answers(
         for table in batches:
             for data in table["answer"].to_pylist():
                 yield checked(unpack(data), orders.versions)
-    except ray.exceptions.RayError as error:
+    except AutolabelError:
+        raise
+    except Exception as error:  # Ray's own, and whatever Ray Data wraps it in
         raise _told(error) from error
 
 
