@@ -167,6 +167,7 @@ class _Once(torch.nn.Module):
             del self._kept.found
 
     def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
-        """Return fresh lists, for the model appends to them."""
-        features, positions = self._kept.found
+        """Return fresh lists of what was seen (the model appends to them), else look."""
+        found = getattr(self._kept, "found", None)
+        features, positions = self.backbone(pixels, mask) if found is None else found
         return list(features), list(positions)
