@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, cast
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
 from autolabel.errors import SpecError, UsageError
-from autolabel.labeling import Labeling, RunReport, identity, load_stages, stop_asked
+from autolabel.crew import load_stages
+from autolabel.labeling import Labeling, RunReport, identity, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.planning import planned
@@ -115,9 +116,7 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             total=todo.total,
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
-            changes=tuple(
-                identity(config, chosen, None).changes(project.meta()) if project else ()
-            ),
+            changes=tuple(identity(config, chosen).changes(project.meta()) if project else ()),
         )
 
 

@@ -12,6 +12,7 @@ from autolabel.errors import UsageError
 DEFAULT_PRESET = "base"
 DEFAULT_FLOOR = 0.1
 """Candidates scoring less than this are not kept: no later threshold can go below it."""
+ENGINES = ("local", "ray")
 
 
 LEAST_TILE = 32
@@ -72,12 +73,19 @@ class RunConfig:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: "auto", "fp32", "bf16" or "fp16".
         floor: Candidates whose best prompt scores less are not kept.
-        batch_size: Pictures that go through the models together.
+        batch_size: Pictures that go through the models together; 0: 16 on a GPU, 4 elsewhere.
+            Halved where the device's memory is too small.
         readers: Threads that read and decode ahead of the models.
         second_grounder: Model spec of a second grounder whose consent is sought, or "".
         tile: Look at tiles too: "SIZE[:OVERLAP]"; "" for none.
         tta: "flip": look at the mirrored picture too; "none".
         max_requests: Most pictures that are sent to a model behind an API.
+        threads: CPU threads that one call of a model uses; 0: as many as there are cores.
+        engine: Where the work runs: "local" or "ray".
+        ray_address: A Ray cluster, "HOST:PORT" or "auto"; None: $RAY_ADDRESS, else a cluster
+            of this machine alone, for the length of the run.
+        workers: Ray actors that hold the models; 0: one for each GPU, without any one a node.
+        gpus_per_worker: GPUs, or the share of one, that each takes; None: 1 where there are any.
     """
 
     grounder: str
@@ -85,12 +93,17 @@ class RunConfig:
     device: str = "auto"
     dtype: str = "auto"
     floor: float = DEFAULT_FLOOR
-    batch_size: int = 4
+    batch_size: int = 0
     readers: int = 2
     second_grounder: str = ""
     tile: str = ""
     tta: str = "none"
     max_requests: int | None = None
+    threads: int = 0
+    engine: str = "local"
+    ray_address: str | None = None
+    workers: int = 0
+    gpus_per_worker: float | None = None
 
     @property
     def tiling(self) -> Tiling | None:
@@ -114,9 +127,26 @@ class RunConfig:
             )
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
-        for name in ("batch_size", "readers", "max_requests"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
-                raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        for name, least in (("batch_size", 0), ("readers", 1), ("threads", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        if self.max_requests is not None and self.max_requests < 1:
+            raise UsageError(f"max_requests: expected 1 or more, found {self.max_requests}")
+        if self.engine not in ENGINES:
+            raise UsageError(f"engine: expected {' or '.join(ENGINES)}, found {self.engine!r}")
+        self._check_ray()
+
+    def _check_ray(self) -> None:
+        """Refuse settings of Ray without it, and shares of GPUs that it can't give."""
+        share = self.gpus_per_worker
+        if self.engine != "ray" and (self.ray_address or self.workers or share is not None):
+            raise UsageError("--ray-address, --workers and --gpus-per-worker need --engine ray")
+        if share is not None and (share < 0 or (share > 1 and share != int(share))):
+            raise UsageError(
+                f"gpus_per_worker: expected a share from 0 to 1 or a whole number, found {share:g}"
+            )
+        if self.engine == "ray" and self.max_requests is not None:
+            raise UsageError("--max-requests needs --engine local: each worker would count alone")
 
 
 PROMPT_TYPES = ("mask", "box", "point")

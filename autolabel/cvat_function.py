@@ -22,7 +22,7 @@ from cvat_sdk.masks import encode_mask
 from autolabel import masks, registry
 from autolabel.config import DEFAULT_FLOOR, RunConfig
 from autolabel.errors import UsageError
-from autolabel.labeling import load_stages
+from autolabel.crew import load_stages
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.pipeline import Question, Stages, label_images
 from autolabel.types import Instance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import AbstractContextManager, nullcontext
 
@@ -65,6 +66,22 @@ def resolve_dtype(asked: str, device: str) -> str:
     if asked == "bf16" and not native:
         raise UsageError(f"--dtype bf16: {device} has no native bf16; use fp16 or fp32")
     return asked
+
+
+def cpu_cores() -> int:
+    """Return how many CPU cores to use: ``OMP_NUM_THREADS``, else all that this process may."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    able = getattr(os, "sched_getaffinity", None)
+    return len(able(0)) if able else os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Let models use so many CPU threads from now on, in this thread and in new ones."""
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def autocast(device: str, dtype: str) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@
      │    ├── ProjectBusy       another run holds it
      │    ├── ProjectDamaged    labels.db is not a readable database
      │    └── ProjectTooNew     labels.db was written by a newer autolabel
+     ├── EngineError            the machines that should do the work can't be used
      ├── StorageError           the disk is full, read-only or failing
      ├── FormatError            a label file to import is wrong (file, place)
      └── MissingExtra           an optional part is not installed (says what to install)
@@ -83,6 +84,10 @@ class ProjectDamaged(ProjectError):
 
 class ProjectTooNew(ProjectError):
     """The project's labels.db was written by a newer autolabel."""
+
+
+class EngineError(AutolabelError):
+    """The machines that should do the work can't be used, or don't fit each other."""
 
 
 class StorageError(AutolabelError):

@@ -5,27 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from autolabel import registry
+from autolabel.clock import summed
 from autolabel.config import RunConfig, RunIdentity, VideoConfig
-from autolabel.engines.local import Work, run_images
-from autolabel.errors import ProjectChanged, UsageError
+from autolabel.crew import Crew, Job, crew
+from autolabel.errors import ProjectChanged
 from autolabel.ontology import Ontology, to_yaml
-from autolabel.pipeline import Question, Stages, instances_of
+from autolabel.pipeline import Question, instances_of
 from autolabel.planning import Plan
-from autolabel.progress import Progress
-from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples
+from autolabel.progress import Advance, Progress
 from autolabel.store import Project
-from autolabel.widening import widened_grounder, widened_segmenter
-
-if TYPE_CHECKING:
-    from autolabel.track.values import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +35,8 @@ class RunReport:
         reselected: Labels that were selected anew because thresholds changed.
         interrupted: Whether the run was asked to stop before its end.
         seconds: Wall time.
+        stages: Where the time went: seconds by stage (``autolabel.clock``), added up over all
+            threads and workers; "start" is the time until the models were loaded.
     """
 
     total: int
@@ -49,19 +46,18 @@ class RunReport:
     reselected: int = 0
     interrupted: bool = False
     seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
-def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> RunIdentity:
-    """Return what the candidates of a run depend on; without ``stages``, as far as is known."""
-    grounder = segmenter = ""
-    if stages is not None:
-        grounder = stages.grounder.fingerprint()
-        segmenter = stages.segmenter.fingerprint() if stages.segmenter else "none"
+def identity(
+    config: RunConfig, ontology: Ontology, fingerprints: tuple[str, str] = ("", "")
+) -> RunIdentity:
+    """Return what the candidates of a run depend on; without fingerprints, as far as is known."""
     return RunIdentity(
         config.grounders,
-        grounder,
+        fingerprints[0],
         config.segmenter,
-        segmenter,
+        fingerprints[1],
         tuple(sorted(ontology.prompts)),
         config.floor,
         ontology.segment_fingerprint(),
@@ -70,43 +66,6 @@ def identity(config: RunConfig, ontology: Ontology, stages: Stages | None) -> Ru
         tile=config.tile,
         tta=config.tta,
     )
-
-
-def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
-    """Return the models of a run, loaded, and shown the examples of the ontology.
-
-    A model that is both grounder and segmenter, named as both, is loaded once.
-
-    Raises:
-        UsageError: If the ontology has examples and the grounder doesn't take any.
-        SpecError: If a model is unknown.
-        UsageError: If two grounders are one and the same.
-        WeightsError: If weights can't be had or are not what they should be.
-    """
-    specs = filter(None, (config.grounder, config.second_grounder))
-    loaded = [registry.load_grounder(spec, config.device, config.dtype) for spec in specs]
-    for spec, grounder in zip((config.grounder, config.second_grounder), loaded, strict=False):
-        _prepare(grounder, spec, config, ontology)
-    widened = config.second_grounder or config.tile or config.tta != "none"
-    if config.segmenter == config.grounder and isinstance(loaded[0], Segmenter) and not widened:
-        return Stages(loaded[0], loaded[0])
-    segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    return Stages(widened_grounder(loaded, config), widened_segmenter(segmenter, config))
-
-
-def _prepare(grounder: Grounder, spec: str, config: RunConfig, ontology: Ontology | None) -> None:
-    """Tell a grounder how much it may spend, and show it the ontology's examples."""
-    if config.max_requests is not None:
-        if not isinstance(grounder, Paid):
-            raise UsageError(f"--max-requests: --grounder {spec} sends none")
-        grounder.allow(config.max_requests)
-    if ontology is not None and ontology.examples:
-        if not isinstance(grounder, TakesExamples):
-            raise UsageError(
-                f"the ontology has examples, and --grounder {spec} takes texts only. "
-                "Use one that takes examples (autolabel models tells), or remove `examples:`"
-            )
-        grounder.learn({name: one.pixels() for name, one in ontology.examples.items()})
 
 
 @contextmanager
@@ -129,6 +88,20 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Tally:
+    """A Progress that adds up where the time went and tells another everything."""
+
+    def __init__(self, other: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self.start, self.note, self.finish = other.start, other.note, other.finish
+        self._other = other
+
+    def advance(self, step: Advance) -> None:
+        """Add up, and tell."""
+        self.seconds = summed(self.seconds, step.seconds)
+        self._other.advance(step)
+
+
 class Labeling:
     """A run on an open project."""
 
@@ -145,81 +118,58 @@ class Labeling:
         self._ontology = ontology
         self._config = config
         self._video = video
-        self._tracker: Tracker | None = None
-        self._progress = progress
+        self._progress = _Tally(progress)
         self._stop = stop
 
     def run(self, plan: Plan, redo: bool) -> RunReport:
         """Label what is left to do of the plan; return what the project holds then."""
         self._project.overlaps = (self._ontology.duplicate_iou, self._ontology.cross_class_iou)
-        stages = self._check(plan, redo)
+        began = time.perf_counter()
+        if not self._is_needed(plan, redo):
+            return self._label(plan, None)
+        follows = next(plan.videos(), None) is not None
+        job = Job(plan, self._config, self._video, follows, redo)
+        with crew(job, self._project, self._question(redo)) as workers:
+            self._check(workers, follows, redo)
+            workers.get_ready()
+            self._begin(workers, follows, redo)
+            self._progress.seconds["start"] = time.perf_counter() - began
+            return self._label(plan, workers)
+
+    def _label(self, plan: Plan, workers: Crew | None) -> RunReport:
+        """Select anew where limits changed, then let the crew do what is left to do."""
         reselected = self._select_anew()
         self._progress.start(plan.total, plan.done)
-        finished = stages is None or self._label(plan, stages)
-        if stages is not None and isinstance(stages.grounder, Paid):
-            self._progress.note(f"{stages.grounder.requests} requests were sent to the API")
+        finished = workers is None or workers.label(
+            self._project, self._question(), self._progress, self._stop
+        )
         self._progress.finish()
         return self._report(plan, reselected, not finished)
 
-    def _label(self, plan: Plan, stages: Stages) -> bool:
-        """Send pictures and videos through their engines; return False if stopped."""
-        work = Work(
-            self._project, self._question(), stages, self._config, self._progress, self._stop
-        )
-        # A paid answer is committed before the next picture is sent.
-        size = 1 if isinstance(stages.grounder, Paid) else self._config.batch_size
-        if not run_images(work, plan.pictures(size)):
-            return False
-        if self._tracker is None:
-            return True
-        from autolabel.engines.video import VideoWork, run_videos  # brings PyAV, 30 MB
+    def _is_needed(self, plan: Plan, redo: bool) -> bool:
+        """Return whether models are needed: there is work, or something to be refused."""
+        meta = {} if redo else self._project.meta()
+        return plan.done < plan.total or bool(identity(self._config, self._ontology).changes(meta))
 
-        return run_videos(VideoWork(work, self._tracker, self._video), plan.videos())
-
-    def _load_tracker(self, plan: Plan, meta: Mapping[str, str]) -> None:
-        """Load the tracker if there are videos to label; refuse other settings than before.
+    def _check(self, workers: Crew, follows: bool, redo: bool) -> None:
+        """Refuse what doesn't fit the project; nothing is written before.
 
         Raises:
-            ProjectChanged: If videos of this project were labelled with other settings.
-            UsageError: If the segmenter can't follow objects.
-            WeightsError: If its weights are for pictures only.
-        """
-        if next(plan.videos(), None) is None:
-            return
-        config, was = self._config, meta.get("video")
-        if was is not None and was != self._video.text():
-            raise ProjectChanged(
-                _refusal(self._project, [f"videos: were {was}, are now {self._video.text()}"])
-            )
-        self._tracker = registry.load_tracker(
-            self._video.tracker or config.segmenter, config.device, config.dtype
-        )
-
-    def _check(self, plan: Plan, redo: bool) -> Stages | None:
-        """Return the models if they are needed; refuse what doesn't fit the project.
-
-        Nothing is written before all of it has been found fit.
-
-        Raises:
-            ProjectChanged: If the project was made with other models or prompts.
+            ProjectChanged: If the project was made with other models, prompts or settings.
         """
         meta = {} if redo else self._project.meta()
-        changes = identity(self._config, self._ontology, None).changes(meta)
-        if plan.done == plan.total and not changes:
-            return None
-        stages = load_stages(self._config, self._ontology)
-        changes = identity(self._config, self._ontology, stages).changes(meta)
+        changes = identity(self._config, self._ontology, workers.fingerprints).changes(meta)
+        was = meta.get("video")
+        if follows and was is not None and was != self._video.text():
+            changes.append(f"videos: were {was}, are now {self._video.text()}")
         if changes:
             raise ProjectChanged(_refusal(self._project, changes))
-        for warning in stages.grounder.check_prompts(self._ontology.prompts):
+        for warning in workers.warnings:
             self._progress.note(f"warning: {warning}")
-        self._load_tracker(plan, meta)
-        self._begin(stages, redo)
-        return stages
 
-    def _begin(self, stages: Stages, redo: bool) -> None:
+    def _begin(self, workers: Crew, follows: bool, redo: bool) -> None:
         """Record what the project is made with."""
-        now = identity(self._config, self._ontology, stages)
+        now = identity(self._config, self._ontology, workers.fingerprints)
         meta = now.as_meta() | selection_meta(self._ontology)
         if redo:
             self._project.restart(meta, class_rows(self._ontology), self._ontology.prompts)
@@ -227,7 +177,7 @@ class Labeling:
             self._project.set_run(meta, class_rows(self._ontology), self._ontology.prompts)
         elif self._project.meta().get("masked") != now.masked:
             self._project.set_meta(now.masks_meta())
-        if self._tracker is not None:
+        if follows:
             self._project.set_meta({"video": self._video.text()})
 
     def _select_anew(self) -> int:
@@ -248,10 +198,10 @@ class Labeling:
             class_rows(self._ontology),
         )
 
-    def _question(self) -> Question:
-        """Return what every picture is asked, prompts in the project's own order."""
-        asked = tuple(self._project.prompts())
-        return Question(self._ontology, asked, self._config.floor)
+    def _question(self, redo: bool = False) -> Question:
+        """Return what every picture is asked, prompts in the project's own order if it has one."""
+        known = [] if redo else self._project.prompts()
+        return Question(self._ontology, tuple(known or self._ontology.prompts), self._config.floor)
 
     def _warn_below_floor(self) -> None:
         """Say where a threshold asks for candidates that are not kept."""
@@ -273,6 +223,7 @@ class Labeling:
             objects=self._project.count_labels(),
             reselected=reselected,
             interrupted=stopped,
+            stages=dict(self._progress.seconds),
         )
 
 

@@ -8,14 +8,14 @@ progress are the engine's work (``autolabel.engines``).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from autolabel import masks as rle
 from autolabel.agreement import doubt
+from autolabel.clock import measured
 from autolabel.merging import merge_views
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment, with_masks
@@ -34,11 +34,10 @@ from autolabel.types import (
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One picture's candidates, its labels and where the time went (seconds a stage)."""
+    """One picture's candidates and its labels."""
 
     candidates: Candidates
     instances: tuple[Instance, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +75,25 @@ def label_images(images: Sequence[Image], question: Question, stages: Stages) ->
         question: What to look for.
         stages: The models.
     """
-    start = time.perf_counter()
     grounder = stages.grounder
     if isinstance(grounder, TextSegmenter) and id(stages.segmenter) == id(grounder):
-        both = grounder.ground_masks(images, question.asked, question.floor)
-        grounded = time.perf_counter()
+        with measured("ground"):
+            both = grounder.ground_masks(images, question.asked, question.floor)
         candidates = [
             _with_masks(image.shape[0], image.shape[1], found, np.arange(len(found)), masks)
             for image, (found, masks) in zip(images, both, strict=True)
         ]
     else:
-        proposals = grounder.ground(images, question.asked, question.floor)
-        grounded = time.perf_counter()
-        candidates = [
-            merge_views(found, question.asked, question.ontology, question.floor)
-            for found in _segment(images, proposals, question, stages.segmenter)
-        ]
-    segmented = time.perf_counter()
-    instances = [instances_of(found, question) for found in candidates]
-    share = 1.0 / max(1, len(images))
-    seconds = {
-        "ground": (grounded - start) * share,
-        "segment": (segmented - grounded) * share,
-        "select": (time.perf_counter() - segmented) * share,
-    }
-    return [
-        Labelled(found, labels, seconds)
-        for found, labels in zip(candidates, instances, strict=True)
-    ]
+        with measured("ground"):
+            proposals = grounder.ground(images, question.asked, question.floor)
+        with measured("segment"):
+            candidates = [
+                merge_views(found, question.asked, question.ontology, question.floor)
+                for found in _segment(images, proposals, question, stages.segmenter)
+            ]
+    with measured("select"):
+        instances = [instances_of(found, question) for found in candidates]
+    return [Labelled(found, labels) for found, labels in zip(candidates, instances, strict=True)]
 
 
 def instances_of(candidates: Candidates, question: Question) -> tuple[Instance, ...]:

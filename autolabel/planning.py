@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count, islice
 
+from autolabel.media.remote import is_url, size_and_time
 from autolabel.media.spool import Spool, disk_errors_told, temporary
 from autolabel.store import Project
 from autolabel.store.reading import Stored
@@ -126,7 +127,9 @@ def _is_free(known: Stored | None, item: MediaItem) -> bool:
 
     A file that was moved keeps its name: the one that has it is gone.
     """
-    return known is None or known.path == item.path or not os.path.exists(known.path)
+    if known is None or known.path == item.path:
+        return True
+    return not (is_url(known.path) or os.path.exists(known.path))
 
 
 def _rename(
@@ -160,7 +163,6 @@ def _is_done(item: MediaItem, known: Stored | None) -> bool:
     if known is None or known.status != "done" or known.path != item.path:
         return False
     try:
-        stat = os.stat(item.path)
+        return (known.size_bytes, known.mtime_ns) == size_and_time(item.path)
     except OSError:
         return False
-    return (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)

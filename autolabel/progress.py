@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -15,12 +16,14 @@ class Advance:
         pictures: Pictures or frames labelled.
         objects: Labels made.
         failures: Inputs that failed.
+        seconds: Where the time went, by stage (``autolabel.clock``), added up over threads.
     """
 
     items: int = 0
     pictures: int = 0
     objects: int = 0
     failures: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Progress(Protocol):

@@ -199,11 +199,9 @@ def test_a_folder_of_other_files_says_how_many(tmp_path: Path) -> None:
         list_inputs([tmp_path])
 
 
-def test_no_input_and_addresses(tmp_path: Path) -> None:
+def test_no_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no input given"):
         list_inputs([])
-    with pytest.raises(UsageError, match="only local files"):
-        list_inputs(["https://example.com/a.jpg"])
 
 
 def test_the_order_is_by_name_not_by_the_file_system(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ ADAPTERS = {
     "evaluate/fitting.py",
     "pretrained.py",
     "box_prompts.py",
+    "engines/ray.py",
+    "ground/loading.py",
     "ground/grounding_dino.py",
     "ground/owlv2.py",
     "ground/omdet_turbo.py",

@@ -84,7 +84,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except AutolabelError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        os._exit(130)  # at once: exiting in order would wait for the models' threads
+    except click.Abort:
         click.echo("interrupted", err=True)
         code = 130
     except BrokenPipeError:

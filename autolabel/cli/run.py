@@ -40,7 +40,20 @@ DEFAULT_OUT = "autolabel-out"
 @click.option("--floor", type=float, help="Lowest score a candidate is kept with.  [default: 0.1]")
 @click.option("--tile", help="Look at tiles too, for small objects: SIZE[:OVERLAP] (640:0.25).")
 @click.option("--tta", type=click.Choice(["none", "flip"]), help="flip: mirrored pictures too.")
-@click.option("--batch-size", type=int, help="Pictures through the models together.  [default: 4]")
+@click.option(
+    "--batch-size", type=int, help="Pictures through the models together.  [default: auto]"
+)
+@click.option("--threads", type=int, help="CPU threads of a model's call.  [default: all cores]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work runs.",
+)
+@click.option("--ray-address", help="A Ray cluster: HOST:PORT or auto; none: this machine alone.")
+@click.option("--workers", type=int, help="Ray: copies of the models.  [default: one a GPU]")
+@click.option("--gpus-per-worker", type=float, help="Ray: GPUs, or share of one, for each worker.")
 @click.option(
     "--keyframe-every", type=int, help="Videos: frames between detections.  [default: 10]"
 )
@@ -111,7 +124,24 @@ def _show_report(report: RunReport, out: Path) -> int:
     )
     if report.reselected:
         click.echo(f"{report.reselected} labels selected anew: limits or classes changed.")
+    _show_times(report)
     if report.failed:
         count = f"{report.failed} input{'' if report.failed == 1 else 's'}"
         click.echo(f"{count} failed: autolabel info {where} lists them", err=True)
     return 3 if report.failed else 0
+
+
+def _show_times(report: RunReport) -> None:
+    """Print where the time went, if something was labelled."""
+    from autolabel.clock import STAGES
+
+    spent = {name: report.stages.get(stage, 0.0) for stage, name in STAGES.items()}
+    total = sum(spent.values())
+    if not total:
+        return
+    start = report.stages.get("start", 0.0)
+    at_once = total / max(1e-9, report.seconds - start)
+    click.echo(f"Where the time went ({start:.1f} s to load models; then {at_once:.1f} at once):")
+    for name, seconds in spent.items():
+        if seconds:
+            click.echo(f"  {name:18} {seconds:9.1f} s {100 * seconds / total:5.1f} %")

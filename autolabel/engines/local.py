@@ -7,19 +7,23 @@ as an uninterrupted one, so that its results are the same to the last bit.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
+from autolabel.clock import measured, summed, taken
 from autolabel.config import RunConfig
+from autolabel.device import use_threads
+from autolabel.engines.memory import Limit, in_pieces
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
+from autolabel.media.remote import size_and_time
 from autolabel.pipeline import Labelled, Question, Stages, label_images
 from autolabel.progress import Advance, Progress
-from autolabel.store import Project, Result
+from autolabel.store import Result
 from autolabel.types import Frame, MediaItem, MediaRecord
 
 BATCHES_AHEAD = 2
@@ -39,35 +43,109 @@ class Loaded:
     seconds: float
 
 
+class Sink(Protocol):
+    """Where an engine's results go and what it asks about earlier ones: a project.
+
+    On another machine, what records them for the project (``autolabel.engines.parcels``).
+    """
+
+    def find(self, name: str) -> MediaRecord | None:
+        """Return the input of this name, or None."""
+        ...
+
+    def find_content(self, key: str) -> MediaRecord | None:
+        """Return a picture that is done and has the same content, or None."""
+        ...
+
+    def state(self, name: str) -> bytes | None:
+        """Return where to go on with a video, or None."""
+        ...
+
+    def commit(self, results: Sequence[Result]) -> None:
+        """Store what a batch gave."""
+        ...
+
+    def append(
+        self,
+        result: Result,
+        state: bytes | None = None,
+        track_classes: Mapping[int, int] | None = None,
+    ) -> None:
+        """Add one window of a video."""
+        ...
+
+    def clear(self, name: str, start: int = 0) -> None:
+        """Drop what the models said of an input, from a frame on."""
+        ...
+
+
+class Share(NamedTuple):
+    """How models share a machine: batches at once (lanes), and CPU threads for a call of one."""
+
+    lanes: int
+    threads: int
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an engine needs for a run over pictures."""
+    """What an engine needs for a run over pictures.
 
-    project: Project
+    Attributes:
+        project: Where results go.
+        question: What is asked of every picture.
+        stages: The models.
+        config: Settings.
+        progress: Is told what happens.
+        stop: Says whether to end after the batches at hand.
+        share: Batches that are labelled at once, and CPU threads for each.
+        limit: How many pictures fit into the device's memory.
+    """
+
+    project: Sink
     question: Question
     stages: Stages
     config: RunConfig
     progress: Progress
     stop: Callable[[], bool]
+    share: Share = field(default_factory=lambda: Share(1, 0))
+    limit: Limit = field(default_factory=Limit)
 
 
 def run_images(work: Work, batches: Iterable[list[MediaItem]]) -> bool:
     """Label pictures batch by batch; return False if stopped.
+
+    Files are read in some threads, models run in others (lanes), and this thread alone
+    stores what they give, in the order of the batches.
 
     Args:
         work: The project, the models and the settings.
         batches: The pictures that go through the models together. They are asked for as the
             work goes on, a few ahead.
     """
-    with ThreadPoolExecutor(max_workers=work.config.readers) as pool:
-        for loaded in _read_ahead(pool, batches):
-            results = _label(work, loaded)
-            work.project.commit(results)
-            work.progress.advance(_advance(results))
+    readers = ThreadPoolExecutor(work.config.readers, "read")
+    lanes = ThreadPoolExecutor(work.share.lanes, "label", _use_threads, (work.share.threads,))
+    under_way: deque[_Batch] = deque()
+    finished = True
+    try:
+        for loaded in _read_ahead(readers, batches):
+            while len(under_way) > work.share.lanes or _share_content(loaded, under_way):
+                _store(work, under_way.popleft())
+            under_way.append(_begin(work, lanes, loaded))
             if work.stop():
-                pool.shutdown(wait=False, cancel_futures=True)
-                return False
-    return True
+                finished = False
+                break
+        while under_way:  # stopped or not: what is begun is stored
+            _store(work, under_way.popleft())
+    finally:
+        readers.shutdown(wait=False, cancel_futures=True)
+        lanes.shutdown(wait=False, cancel_futures=True)
+    return finished
+
+
+def _use_threads(count: int) -> None:
+    """Let a lane's models use so many CPU threads: OpenMP wants to be told in each thread."""
+    if count:
+        use_threads(count)
 
 
 def load(item: MediaItem) -> Loaded:
@@ -76,8 +154,7 @@ def load(item: MediaItem) -> Loaded:
     size = mtime = 0
     frame, key, reason = None, "", ""
     try:
-        stat = os.stat(item.path)
-        size, mtime = stat.st_size, stat.st_mtime_ns
+        size, mtime = size_and_time(item.path)
         frame, key = read_image(item.path)
     except InputError as error:
         reason = str(error)
@@ -96,58 +173,103 @@ def _read_ahead(
     for batch in batches:
         waiting.append([pool.submit(load, item) for item in batch])
         if len(waiting) > BATCHES_AHEAD:
-            yield [future.result() for future in waiting.popleft()]
+            yield _arrived(waiting.popleft())
     while waiting:
-        yield [future.result() for future in waiting.popleft()]
+        yield _arrived(waiting.popleft())
 
 
-def _label(work: Work, batch: Sequence[Loaded]) -> list[Result]:
-    """Return one result an input: known content taken over, labelled anew, or failed."""
-    results: dict[str, Result] = {}
+def _arrived(batch: list[Future[Loaded]]) -> list[Loaded]:
+    """Return a batch when all of it is read."""
+    with measured("wait"):
+        return [future.result() for future in batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch under way: its inputs, what is known of some, and the labels to come of others."""
+
+    loaded: list[Loaded]
+    known: dict[str, Result]
+    fresh: dict[str, Loaded]
+    labels: Future[_Answers]
+
+
+def _share_content(loaded: Sequence[Loaded], under_way: Iterable[_Batch]) -> bool:
+    """Return whether a picture is the copy of one that is being labelled: it waits for that."""
+    keys = {one.key for one in loaded if one.frame is not None}
+    return any(not keys.isdisjoint(batch.fresh) for batch in under_way)
+
+
+def _begin(work: Work, lanes: ThreadPoolExecutor, loaded: list[Loaded]) -> _Batch:
+    """Return a batch of which every content that isn't known is being labelled."""
+    known: dict[str, Result] = {}
     fresh: dict[str, Loaded] = {}
-    for loaded in batch:
-        name = loaded.item.name
-        if loaded.frame is None:
-            results[name] = _failed(loaded, loaded.reason)
-        elif loaded.key not in fresh:
-            known = _known(work.project, loaded)
-            if known is None:
-                fresh[loaded.key] = loaded
+    for one in loaded:
+        name = one.item.name
+        if one.frame is None:
+            known[name] = _failed(one, one.reason)
+        elif one.key not in fresh:
+            same = known_as(work.project, name, one.key)
+            if same is None:
+                fresh[one.key] = one
             else:
-                results[name] = Result(
-                    _record(loaded), loaded.size_bytes, loaded.mtime_ns, copy_of=known
-                )
-    labelled = _label_fresh(work, list(fresh.values()))
-    for loaded in batch:
-        if loaded.item.name not in results:
-            results[loaded.item.name] = _result(loaded, labelled[loaded.key])
-    return [results[loaded.item.name] for loaded in batch]
+                known[name] = Result(_record(one), one.size_bytes, one.mtime_ns, copy_of=same)
+    labels = lanes.submit(_label, work, list(fresh.values()))
+    return _Batch(loaded, known, fresh, labels)
 
 
-def _known(project: Project, loaded: Loaded) -> str | None:
-    """Return the name of an input that is done and has the same content, itself preferred."""
-    own = project.find(loaded.item.name)
-    if own is not None and own.status == "done" and own.key == loaded.key:
+def _store(work: Work, batch: _Batch) -> None:
+    """Store what a batch gave, one result an input, as soon as it is there."""
+    answers = batch.labels.result()
+    results = [
+        batch.known.get(one.item.name)
+        or _result(one, answers.found[one.key], answers.seconds, len(batch.fresh))
+        for one in batch.loaded
+    ]
+    with measured("write"):
+        work.project.commit(results)
+    spent = summed(answers.seconds, taken())
+    work.progress.advance(replace(_advance(results), seconds=spent))
+
+
+def known_as(project: Sink, name: str, key: str) -> str | None:
+    """Return the name of an input that is done and has this content, ``name`` preferred."""
+    own = project.find(name)
+    if own is not None and own.status == "done" and own.key == key:
         return own.name
-    other = project.find_content(loaded.key)
+    other = project.find_content(key)
     return other.name if other is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the models said of pictures by content key, and seconds by stage."""
+
+    found: dict[str, Labelled | str]
+    seconds: Mapping[str, float]
+
+
+def _label(work: Work, batch: Sequence[Loaded]) -> _Answers:
+    """Return the labels of pictures; runs in a lane."""
+    found = _label_fresh(work, batch)
+    return _Answers(found, taken())
 
 
 def _label_fresh(work: Work, batch: Sequence[Loaded]) -> dict[str, Labelled | str]:
     """Return the labels of each content key; a reason where a picture breaks the models."""
-    if not batch:
-        return {}
-    try:
-        return dict(zip([one.key for one in batch], _call(work, batch), strict=True))
-    except (StorageError, WeightsError):
-        raise
-    except Exception as error:  # find the picture that does it; the others go on
-        if len(batch) > 1:
-            return {key: value for one in batch for key, value in _label_fresh(work, [one]).items()}
-        told = (
-            str(error) if isinstance(error, AutolabelError) else f"{type(error).__name__}: {error}"
-        )
-        return {batch[0].key: f"labelling failed: {told}"}
+    found: dict[str, Labelled | str] = {}
+
+    def call(piece: Sequence[Loaded]) -> None:
+        found.update(zip([one.key for one in piece], _call(work, piece), strict=True))
+
+    def failed(one: Loaded, error: Exception) -> None:
+        if isinstance(error, StorageError | WeightsError):
+            raise error
+        told = error if isinstance(error, AutolabelError) else f"{type(error).__name__}: {error}"
+        found[one.key] = f"labelling failed: {told}"
+
+    in_pieces(batch, work.limit, call, failed)
+    return found
 
 
 def _call(work: Work, batch: Sequence[Loaded]) -> list[Labelled]:
@@ -175,17 +297,20 @@ def _failed(loaded: Loaded, reason: str) -> Result:
     return Result(_record(loaded, reason), loaded.size_bytes, loaded.mtime_ns)
 
 
-def _result(loaded: Loaded, found: Labelled | str) -> Result:
-    """Return the result of one picture, or of its failure."""
+def _result(
+    loaded: Loaded, found: Labelled | str, seconds: Mapping[str, float], pictures: int
+) -> Result:
+    """Return the result of one picture, or of its failure; ``seconds`` are all its batch's."""
     if isinstance(found, str):
         return _failed(loaded, found)
+    shares = {stage: value / pictures for stage, value in seconds.items()}
     return Result(
         _record(loaded),
         loaded.size_bytes,
         loaded.mtime_ns,
         {0: found.candidates},
         found.instances,
-        {"read": loaded.seconds, **found.seconds},
+        {"read": loaded.seconds, **shares},
     )
 
 

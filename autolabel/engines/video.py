@@ -7,16 +7,17 @@ and is whole again: the frames after its last regular window are labelled anew.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from autolabel.clock import measured, taken
 from autolabel.config import VideoConfig
 from autolabel.engines.local import Work
 from autolabel.engines.standing import Standing, checksum
 from autolabel.errors import InputError
+from autolabel.media.remote import at_hand, size_and_time
 from autolabel.media.video import open_video, read_frames, video_key
 from autolabel.pipeline import label_images
 from autolabel.progress import Advance
@@ -44,8 +45,9 @@ def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
     """
     for item in items:
         try:
-            if not _label(job, item):
-                return False
+            with at_hand(item.path) as path:
+                if not _label(job, item, path):
+                    return False
         except InputError as error:
             _fail(job, item, _bare(error, item.path))
         except OSError as error:
@@ -53,14 +55,14 @@ def run_videos(job: VideoWork, items: Iterable[MediaItem]) -> bool:
     return True
 
 
-def _label(job: VideoWork, item: MediaItem) -> bool:
-    """Label one video from where it stands; return False if stopped before its end."""
-    info = open_video(item.path)
-    stat = os.stat(item.path)
+def _label(job: VideoWork, item: MediaItem, path: str) -> bool:
+    """Label one video, now at ``path``, from where it stands; return False if stopped."""
+    info = open_video(path)
+    stat = size_and_time(item.path)
     media = MediaRecord(
-        item.name, item.path, item.kind, video_key(item.path), info.height, info.width, 0, "partial"
+        item.name, item.path, item.kind, video_key(path), info.height, info.width, 0, "partial"
     )
-    file = _File(media, stat.st_size, stat.st_mtime_ns)
+    file = _File(media, path, *stat)
     standing = _standing(job, media)
     try:
         return _follow(job, file, standing)
@@ -71,9 +73,10 @@ def _label(job: VideoWork, item: MediaItem) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A video's record before it is labelled, and its file as it was then."""
+    """A video's record before it is labelled, where its file is now, and as it was then."""
 
     media: MediaRecord
+    path: str
     size_bytes: int
     mtime_ns: int
 
@@ -88,12 +91,12 @@ def _follow(job: VideoWork, file: _File, standing: Standing) -> bool:
     """Label a video from where it stands; return False if stopped before its end."""
     project, name = job.work.project, file.media.name
     project.clear(name, standing.final)
-    frames = _Frames(file.media.path, job.config, standing)
+    frames = _Frames(file.path, job.config, standing)
     seen = standing.seen
     began = time.perf_counter()
     detector = _Detector(job.work, frames)
     windows = label_video(frames, detector, job.tracker, _settings(job), standing.state or None)
-    for window in windows:
+    while (window := _next(windows)) is not None:
         seen = window.next_index
         if not frames.broken:  # else go on from the window before, whose tracks haven't ended
             final = window.frames[-1][0] + 1
@@ -102,14 +105,23 @@ def _follow(job: VideoWork, file: _File, standing: Standing) -> bool:
         classes = {track.track_id: track.class_id for track in window.tracks}
         found = detector.take()
         result = file.result(seen, candidates=found, instances=labels, seconds=seconds)
-        project.append(result, standing.to_bytes(), classes)
-        job.work.progress.advance(Advance(pictures=len(window.frames), objects=len(labels)))
+        with measured("write"):
+            project.append(result, standing.to_bytes(), classes)
+        job.work.progress.advance(
+            Advance(pictures=len(window.frames), objects=len(labels), seconds=taken())
+        )
         if job.work.stop():
             return False
         began = time.perf_counter()
     frames.check_end()
     _finish(job, file, frames, seen, standing)
     return True
+
+
+def _next(windows: Iterator[WindowResult]) -> WindowResult | None:
+    """Return the next window, or None at the end."""
+    with measured("track"):
+        return next(windows, None)
 
 
 def _standing(job: VideoWork, media: MediaRecord) -> Standing:
@@ -146,8 +158,7 @@ def _kept(reason: str, frames: int) -> str:
 def _fail(job: VideoWork, item: MediaItem, reason: str) -> None:
     """Record a video that can't be used; what was labelled of it before stays."""
     try:
-        stat = os.stat(item.path)
-        size, mtime = stat.st_size, stat.st_mtime_ns
+        size, mtime = size_and_time(item.path)
     except OSError:
         size = mtime = 0
     project = job.work.project

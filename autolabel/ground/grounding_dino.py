@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autolabel.device import autocast
 from autolabel.errors import WeightsError
-from autolabel.ground.seen import seen_once
+from autolabel.ground.seen import SeenOnce
 from autolabel.ground.spans import (
     Chunk,
     Reader,
@@ -61,9 +61,18 @@ class GroundingDino:
         self._folder, self._device, self._dtype = folder, device, dtype
         self._files = model_files(folder, FAMILY)
         self._processor, self._model = load_pretrained(folder, self._files, device)
+        self._once = self._model.model.backbone = SeenOnce(self._model.model.backbone)
         config = self._model.config
         limit = min(config.max_text_len, config.text_config.max_position_embeddings)
         self._reader = Reader(self._processor.tokenizer, limit)
+
+    concurrent = True
+    """Several threads may use it at once."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are."""
+        return int(sum(one.numel() for one in self._model.parameters()))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of weights, settings and vocabulary, and the number format."""
@@ -128,7 +137,7 @@ class GroundingDino:
         answers = []
         with (
             autocast(self._device, self._dtype),
-            seen_once(self._model.model, pixels, mask),
+            self._once.seen(pixels, mask),
         ):
             for chunk in chunks:
                 ids = torch.tensor([chunk.ids] * len(pixels), device=self._device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,28 +11,29 @@ from typing import Any
 import torch
 
 
-class _Seen(torch.nn.Module):
-    """Stands in for the backbone and returns what it returned before."""
+class SeenOnce(torch.nn.Module):
+    """A picture backbone that can keep what it returned, for each thread by itself."""
 
-    def __init__(self, backbone: Any, pixels: torch.Tensor, mask: torch.Tensor) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.position_embedding = backbone.position_embedding
-        self._features, self._positions = backbone(pixels, mask)
+        self.backbone = backbone
+        self._kept = threading.local()
+
+    @contextmanager
+    def seen(self, pixels: torch.Tensor, mask: torch.Tensor) -> Iterator[None]:
+        """Run the backbone once, however many chunks of prompts follow inside."""
+        self._kept.found = self.backbone(pixels, mask)
+        try:
+            yield
+        finally:
+            del self._kept.found
 
     def forward(self, pixels: torch.Tensor, mask: torch.Tensor) -> tuple[list[Any], list[Any]]:
-        """Return fresh lists, for the model appends to them."""
-        return list(self._features), list(self._positions)
-
-
-@contextmanager
-def seen_once(core: Any, pixels: torch.Tensor, mask: torch.Tensor) -> Iterator[None]:
-    """Run the picture backbone once, however many chunks of prompts follow."""
-    backbone = core.backbone
-    core.backbone = _Seen(backbone, pixels, mask)
-    try:
-        yield
-    finally:
-        core.backbone = backbone
+        """Return fresh lists of what was seen (the model appends to them), else look."""
+        found = getattr(self._kept, "found", None)
+        features, positions = self.backbone(pixels, mask) if found is None else found
+        return list(features), list(positions)
 
 
 class _First(torch.nn.Module):

@@ -1,7 +1,8 @@
 """Which pictures and videos a command's inputs stand for.
 
 An input is a file, a folder (with everything below it) or a glob; an existing file wins
-over a glob, so ``a[1].jpg`` can be given as it is. Only local files: no addresses.
+over a glob, so ``a[1].jpg`` can be given as it is. Addresses (``s3://``, ``https://``): see
+``autolabel.media.remote``.
 
 Each item's name is its path relative to the input it was found through. Where two inputs
 give the same name, those items' names grow to the left by their folders until they differ
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from autolabel.errors import UsageError
+from autolabel.media.remote import find, is_url
 from autolabel.media.spool import Folders, Found, Spool
 from autolabel.types import MediaItem
 
@@ -56,7 +58,8 @@ def spooled(
     missing is for the reader to say. It is named like a file would be.
 
     Args:
-        inputs: Files, folders and globs (``*``, ``?``, ``[a-c]``, ``**`` over folders).
+        inputs: Files, folders and globs (``*``, ``?``, ``[a-c]``, ``**`` over folders), or
+            addresses of them.
         frame_folders: Take folders of numbered pictures as videos.
         exclude: Folders to leave out, such as the project's own.
 
@@ -88,6 +91,8 @@ def list_inputs(
 
 def _find(given: str, skip: set[str]) -> Iterable[Found]:
     """Return what one input stands for, or raise UsageError, now or when it is read."""
+    if is_url(given):
+        return find(given, _kind)
     if os.path.isdir(given):
         return _in_folder(given, skip)
     if os.path.lexists(given):
@@ -245,8 +250,6 @@ def _looked_for(others: int) -> str:
 
 def _missing(given: str) -> str:
     """Return the message for a path that doesn't exist, with near names."""
-    if re.match(r"[a-z][a-z0-9+.-]+://", given):
-        return f"{given}: only local files are read; download it first"
     part, folder = given.rstrip("/"), os.path.dirname(given.rstrip("/"))
     while folder and not os.path.isdir(folder):
         part, folder = folder, os.path.dirname(folder)

@@ -35,6 +35,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from autolabel.errors import InputError
 from autolabel.media.inputs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, list_inputs
+from autolabel.media.remote import is_url, read_bytes
 from autolabel.types import Frame
 from autolabel.types import Image as Pixels
 
@@ -78,7 +79,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: str | Path) -> tuple[Frame, str]:
-    """Return the picture in the file, and the SHA-256 of the file's bytes in hex.
+    """Return the picture in the file or at the address, and the SHA-256 of its bytes in hex.
 
     The file is read once, so the key is that of the very bytes that were decoded.
     Safe to call from several threads.
@@ -142,6 +143,8 @@ class _Refused(Exception):
 
 def _read_bytes(path: str | Path) -> bytes:
     """Return the file's bytes, or raise InputError."""
+    if is_url(str(path)):
+        return read_bytes(str(path), MAX_FILE_BYTES)
     try:
         size = _check_regular(path)
         if size > MAX_FILE_BYTES:

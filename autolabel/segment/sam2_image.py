@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autolabel.clock import measured
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
 from autolabel.sam2_checkpoint import DTYPES, load_sam2
@@ -81,6 +82,14 @@ class Sam2Image:
         self._device = torch.device(device)
         self._dtype = dtype
 
+    concurrent = True
+    """Several threads may use it at once."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are."""
+        return sum(one.numel() for one in self._model.parameters())
+
     @property
     def has_memory(self) -> bool:
         """Whether the checkpoint can follow objects through videos, too."""
@@ -110,11 +119,16 @@ class Sam2Image:
                 results[i] = self._decode(features, boxes[i], *images[i].shape[:2])
         return results
 
-    @torch.no_grad()
     def _encode(self, images: Sequence[Image]) -> list[_Encoded]:
         """Return the features of pictures, all encoded as one batch."""
         side = int(self._model.image_size)
-        batch = torch.stack([_square(image, side, self._device) for image in images])
+        return self._encode_squares(
+            torch.stack([_square(image, side, self._device) for image in images])
+        )
+
+    @torch.no_grad()
+    def _encode_squares(self, batch: Tensor) -> list[_Encoded]:
+        """Return the features of pictures as the model takes them."""
         with self._autocast():
             maps = self._model.forward_image(batch)["backbone_fpn"]
         *fine, coarse = maps[-self._model.num_feature_levels :]
@@ -122,7 +136,7 @@ class Sam2Image:
             coarse = coarse + self._model.no_mem_embed.reshape(1, -1, 1, 1)
         return [
             _Encoded(coarse[i : i + 1], [level[i : i + 1] for level in fine])
-            for i in range(len(images))
+            for i in range(len(batch))
         ]
 
     @torch.no_grad()
@@ -137,7 +151,8 @@ class Sam2Image:
             logits, quality = self._heads(features, some)
             scores.append(quality)
             for part in _full_size(logits, height, width):
-                masks += encode_many(part)
+                with measured("encode"):
+                    masks += encode_many(part)
         found = torch.cat(scores).cpu().numpy()
         return Segments(tuple(masks), np.nan_to_num(found).clip(0.0, 1.0).astype(np.float32))
 
