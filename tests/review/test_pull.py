@@ -526,3 +526,20 @@ def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
         assert reviewing.pull(folder).edits == []
     finally:
         session.stop(app.places)
+
+
+def test_another_threshold_pulls_first_and_loads_after(tmp_path: Path) -> None:
+    folder = candidate_project(tmp_path / "p")
+    app = App(folder)
+    try:
+        assert app.load().labels == 2
+        app.edit({"label": "truck"})
+        told = reviewing.rethreshold(folder, "(every class)", 0.3)
+        assert told.startswith("2 labels selected with threshold 0.3 for (every class).")
+        now = {one.uid: (one.class_id, one.source) for one in labels(folder, "a.png").values()}
+        assert sorted(now.values()) == [(0, "model"), (0, "model"), (1, "human")]
+        assert app.find(max(now))["label"] == "car"
+        assert app.find(CAR)["label"] == "truck"
+        assert reviewing.pull(folder).edits == []
+    finally:
+        session.stop(app.places)
