@@ -158,12 +158,32 @@ def rethreshold(project_folder: str | Path, class_name: str, threshold: float) -
             for spec in ontology.classes
         )
         count = select_anew(project, dataclasses.replace(ontology, classes=changed))
-    review = Review(project_folder)
-    review.open(lambda _report: None, lambda _url: None)
+    _load_again(places_of(project_folder))
     return (
         f"{count} labels selected with threshold {threshold:g} for {class_name}. Write it into "
         "your ontology file, too, or the next run goes back."
     )
+
+
+def _load_again(places: Places) -> None:
+    """Bring what changed into the data sets that are there, while the app runs on."""
+    from autolabel.review.load import Loader
+    from autolabel.review.pull import find_datasets
+    from autolabel.review.snapshot import Snapshot
+
+    with (
+        Project.open(places.project, readonly=True) as project,
+        session.locked(places),
+        running_mongod(places) as port,
+        session.mongo(port) as db,
+    ):
+        snapshot = Snapshot(places)
+        try:
+            made = find_datasets(db, dataset_names(project))
+            for _ in Loader(project, db, made, snapshot, places).run(find_flags(project)):
+                pass
+        finally:
+            snapshot.close()
 
 
 def format_names() -> list[str]:

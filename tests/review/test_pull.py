@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from bson import ObjectId
@@ -32,6 +33,7 @@ from autolabel.review.snapshot import Snapshot
 from autolabel.store import Project, Result
 from autolabel.types import Candidates, Instance, MediaRecord, Proposals
 from tests.command import autolabel
+from tests.pictures import write_video
 from tests.review.projects import BOXES, CLASSES, HEIGHT, WIDTH, ellipse, label, make_project
 
 CAR, PERSON = 1, 2
@@ -265,7 +267,8 @@ def test_a_label_that_was_made_and_pulled_can_be_deleted(app: App) -> None:
         )
     (edit,) = reviewing.pull(app.folder).edits
     assert edit.actions == ("deleted",)
-    assert [one.status for one in labels(app.folder).values()] == ["pending", "pending", "rejected"]
+    statuses = sorted(one.status for one in labels(app.folder).values())
+    assert statuses == ["pending", "pending", "rejected"]
 
 
 def test_a_conflict_is_told_and_nothing_is_overwritten(app: App) -> None:
@@ -479,3 +482,64 @@ def test_a_project_of_the_first_format_is_read_and_keeps_its_labels(tmp_path: Pa
     db.close()
     assert [one.class_id for one in labels(folder).values()] == [0, 2]
     assert autolabel("history", folder) == "No human has changed anything yet.\n"
+
+
+def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
+    frames = [np.full((HEIGHT, WIDTH, 3), 10 * index, np.uint8) for index in range(6)]
+    path = write_video(tmp_path / "clip.mkv", frames, codec="ffv1", pix_fmt="yuv420p")
+    folder = tmp_path / "clips"
+    with Project.open(folder, create=True) as project:
+        project.set_run({}, CLASSES, [name for name, _ in CLASSES])
+        tracked = [
+            replace(label("car", BOXES["car"]), frame_index=index, track_id=1)
+            for index in (0, 1, 4)
+        ]
+        media = MediaRecord("clip.mkv", str(path), "video", "k", HEIGHT, WIDTH, frames=6)
+        broken = MediaRecord("bad.mp4", "/none/bad.mp4", "video", "", 0, 0, 0, "failed", "no moov")
+        project.commit([Result(media, instances=tracked), Result(broken)])
+    app = App(folder)
+    try:
+        assert app.load().loaded == 1
+        with session.mongo(app.port) as db:
+            made = app.made["video"]
+            sample = db[made["samples"]].find_one({"name": "clip.mkv"})
+            failed = db[made["samples"]].find_one({"name": "bad.mp4"})
+            assert (failed["failure"], failed["tags"]) == ("no moov", ["failed"])
+            assert sample["metadata"]["total_frame_count"] == 6
+            with av.open(sample["filepath"]) as proxy:
+                stream = proxy.streams.video[0]
+                assert (stream.codec_context.name, stream.frames) == ("h264", 6)
+            found = {one["frame_number"]: one for one in db[made["frames"]].find({})}
+            shown = {number: one["labels"]["detections"][0] for number, one in found.items()}
+            assert {n: (one["index"], one["track_break"]) for n, one in shown.items()} == {
+                1: (1, False),
+                2: (1, True),
+                5: (1, True),
+            }
+            key = {"labels.detections._id": shown[5]["_id"]}
+            db[made["frames"]].update_one(key, {"$set": {"labels.detections.$.label": "truck"}})
+        (edit,) = reviewing.pull(folder).edits
+        assert (edit.frame_index, edit.actions) == (4, ("class", "status"))
+        now = {one.frame_index: one for one in labels(folder, "clip.mkv").values()}
+        assert (now[4].class_id, now[4].track_id, now[4].source) == (1, 1, "human")
+        assert app.load().loaded == 1
+        assert reviewing.pull(folder).edits == []
+    finally:
+        session.stop(app.places)
+
+
+def test_another_threshold_pulls_first_and_loads_after(tmp_path: Path) -> None:
+    folder = candidate_project(tmp_path / "p")
+    app = App(folder)
+    try:
+        assert app.load().labels == 2
+        app.edit({"label": "truck"})
+        told = reviewing.rethreshold(folder, "(every class)", 0.3)
+        assert told.startswith("2 labels selected with threshold 0.3 for (every class).")
+        now = {one.uid: (one.class_id, one.source) for one in labels(folder, "a.png").values()}
+        assert sorted(now.values()) == [(0, "model"), (0, "model"), (1, "human")]
+        assert app.find(max(now))["label"] == "car"
+        assert app.find(CAR)["label"] == "truck"
+        assert reviewing.pull(folder).edits == []
+    finally:
+        session.stop(app.places)
