@@ -125,12 +125,13 @@ def test_a_picture_is_labelled_selected_anew_and_taken_away(
 ) -> None:
     seen = watch(browser, tiny)
     page = seen.page
-    page.fill("#al-quick textarea", asked(list(make_scene(SCENE).objects)))
-    page.wait_for_selector("#al-classes .al-chips >> text=moon")
+    objects = list(make_scene(SCENE).objects)
+    page.fill("#al-quick textarea", asked(objects))
+    page.wait_for_selector(f"#al-classes .al-chips >> text={objects[0].shape} >> nth=0")
     add(page, "image", scene)
     label(page, "image")
     found = rows(page, "image")
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert page.locator("#al-image-gallery .o:visible > path").count() == len(found)
     drawn = take(page, "#al-image-save", tmp_path / "drawn.jpg")
     assert Image.open(drawn).size == (256, 256)
