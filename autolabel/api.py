@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from autolabel import registry
 from autolabel.config import DEFAULT_PRESET, RunConfig, VideoConfig
-from autolabel.errors import SpecError, UsageError
 from autolabel.crew import load_stages
+from autolabel.errors import SpecError, UsageError
 from autolabel.labeling import Labeling, RunReport, identity, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology

@@ -21,8 +21,8 @@ from cvat_sdk.masks import encode_mask
 
 from autolabel import masks, registry
 from autolabel.config import DEFAULT_FLOOR, RunConfig
-from autolabel.errors import UsageError
 from autolabel.crew import load_stages
+from autolabel.errors import UsageError
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.pipeline import Question, Stages, label_images
 from autolabel.types import Instance

@@ -19,7 +19,7 @@ from autolabel.clock import measured
 from autolabel.merging import merge_views
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment, with_masks
-from autolabel.stages import Grounder, Segmenter, TextSegmenter
+from autolabel.stages import Grounder, Paid, Segmenter, TextSegmenter
 from autolabel.types import (
     RLE,
     Boxes,
@@ -44,11 +44,15 @@ class Labelled:
 class Stages:
     """The models of a run.
 
-    ``segmenter`` is None for boxes only; one object may be both (``TextSegmenter``).
+    Attributes:
+        grounder: Finds boxes.
+        segmenter: Makes masks; None for boxes only. May be the grounder (``TextSegmenter``).
+        paid: What in the grounder sends pictures to somebody who counts them.
     """
 
     grounder: Grounder
     segmenter: Segmenter | None
+    paid: tuple[Paid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from autolabel.errors import StorageError
-from autolabel.media.inputs import spooled
 from autolabel.media import spool as spooling
+from autolabel.media.inputs import spooled
 from autolabel.planning import Plan, planned
 from autolabel.store import Project, Result
 from autolabel.types import MediaItem, MediaRecord

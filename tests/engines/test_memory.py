@@ -52,7 +52,7 @@ def test_a_picture_that_never_fits_is_tried_again_and_fails_alone() -> None:
 class Tight(Blobs):
     """Blobs that run out of memory with more than three pictures."""
 
-    seen: list[int] = []  # noqa: RUF012
+    seen: list[int] = []
 
     def ground(
         self, images: Sequence[Image], prompts: Sequence[str], floor: float
