@@ -32,6 +32,7 @@ from autolabel.engines.local import Share, Work, run_images
 from autolabel.engines.memory import Limit
 from autolabel.engines.parcels import Answer, Hello, Parcel, Recorder, pack, unpack
 from autolabel.errors import AutolabelError, EngineError, StorageError, UsageError, WeightsError
+from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.track.values import Tracker
 
