@@ -188,7 +188,10 @@ def datumaro_work(folder: Path, pictures: int) -> dict[str, Callable[[], Any]]:
                 for i, (x1, y1, x2, y2) in enumerate(boxes[which])
             ]
             media = dm.Image.from_file(f"{index:07d}.jpg", size=(HEIGHT, WIDTH))
-            items.append(dm.DatasetItem(f"{index:07d}", "train", media, labels))
+            part = "train" if index % 5 else "val"  # its YOLO wants both
+            items.append(
+                dm.DatasetItem(id=f"{index:07d}", subset=part, media=media, annotations=labels)
+            )
         return dm.Dataset.from_iterable(items, categories=[one for one, _ in CLASSES])
 
     masked, boxed = dataset(True), dataset(False)

@@ -131,9 +131,9 @@ def test_chips_stay_in_the_picture_and_off_each_other() -> None:
 
 
 def test_names_outside_latin_are_drawn_with_an_installed_font_if_there_is_one() -> None:
-    font = drawing._font("Löwe Ж Ω", 20)
+    font = drawing.font_for("Löwe Ж Ω", 20)
     assert drawing._has_letters(font, "Löwe Ж Ω")
-    assert drawing._font("轮子", 20).getlength("轮子") > 0
+    assert drawing.font_for("轮子", 20).getlength("轮子") > 0
 
 
 def test_hundreds_of_masks_on_a_large_photo_do_not_fill_the_memory() -> None:

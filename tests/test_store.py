@@ -600,7 +600,7 @@ def test_a_newer_project_is_refused_and_not_changed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "labels.db") as db:
         db.execute("PRAGMA user_version = 99")
     for options in ({}, {"create": True}, {"readonly": True}):
-        with pytest.raises(ProjectTooNew, match=r"has format 99, .* reads up to 2\."):
+        with pytest.raises(ProjectTooNew, match=r"has format 99, .* reads up to 3\."):
             Project.open(tmp_path, **options)
 
 

@@ -27,7 +27,7 @@
     reviewed    review_id (a label's id in the app), label_id, state (JSON: how the app
                 had it when it was last taken home)
 
-Since format 2 media and labels have tags (JSON list of texts), and labels have deleted (1: a
+Since format 2, media and labels have tags (JSON list of texts), and labels have deleted (1: a
 human removed it; its status is "rejected").
 
 For example::

@@ -42,10 +42,10 @@ def test_tiles_find_small_things_and_are_part_of_the_run(
     whole, tiles = (exported(tmp_path / name, tmp_path / f"{name}-c") for name in ("whole", "p"))
     assert len(whole["annotations"]) == 3
     assert sorted(str(one["bbox"]) for one in tiles["annotations"]) == [
-        *(["[120.0, 120.0, 160.0, 160.0]"] * 3),
-        "[84.0, 90.0, 9.0, 9.0]",
-        "[87.0, 90.0, 9.0, 9.0]",
-        "[90.0, 90.0, 9.0, 9.0]",
+        *(["[120, 120, 160, 160]"] * 3),
+        "[84, 90, 9, 9]",
+        "[87, 90, 9, 9]",
+        "[90, 90, 9, 9]",
     ]
 
 
