@@ -223,7 +223,13 @@ class Review:
             check_labelled(project)
             processes.fiftyone_folder()
             with session.locked(self.places):
-                return self._open(project, progress, ready)
+                before = session.find(self.places)
+                try:
+                    return self._open(project, progress, ready)
+                except BaseException:
+                    if before is None and self.session is None:
+                        session.stop(self.places)  # a database that was started for nothing
+                    raise
 
     def _open(self, project: Project, progress: Callable[[Any], None], ready: Told) -> Any:
         from autolabel.review.load import Loader
