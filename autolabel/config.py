@@ -13,6 +13,8 @@ DEFAULT_PRESET = "base"
 DEFAULT_FLOOR = 0.1
 """Candidates scoring less than this are not kept: no later threshold can go below it."""
 ENGINES = ("local", "ray")
+CPU_BATCH, GPU_BATCH = 4, 16
+"""Pictures in a batch, where nobody says how many: on a CPU they go one by one anyway."""
 
 
 LEAST_TILE = 32
@@ -104,6 +106,10 @@ class RunConfig:
     ray_address: str | None = None
     workers: int = 0
     gpus_per_worker: float | None = None
+
+    def batch(self, on_gpu: bool) -> int:
+        """Return how many pictures, or views of them, go through the models together."""
+        return self.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
 
     @property
     def tiling(self) -> Tiling | None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 SMALL = 30_000_000
 """Parameters of a model below which several threads for one call gain next to nothing."""
-CPU_BATCH, GPU_BATCH = 4, 16
-"""Pictures in a batch, where nobody says how many: on a CPU they go one by one anyway."""
 GPU_LANES = 2
 """Batches under way on a GPU: one in the models, while masks of the other are encoded."""
 
@@ -155,11 +153,6 @@ def share_cores(stages: Stages, config: RunConfig, cores: int) -> Share:
     return Share(max(1, cores // threads) if _are(stages, "concurrent") else 1, threads)
 
 
-def batch_size(config: RunConfig, on_gpu: bool) -> int:
-    """Return how many pictures go through the models together, if they fit."""
-    return config.batch_size or (GPU_BATCH if on_gpu else CPU_BATCH)
-
-
 def _are(stages: Stages, what: str) -> bool:
     """Return whether all models say this of themselves."""
     models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
@@ -208,7 +201,7 @@ class LocalCrew:
         on_gpu = resolve_device(job.config.device) != "cpu"
         paid = self._stages.paid
         # A paid answer is committed before the next picture is sent.
-        size = 1 if paid else batch_size(job.config, on_gpu)
+        size = 1 if paid else job.config.batch(on_gpu)
         finished = run_images(work, job.plan.pictures(size)) and self._follow(work)
         if paid:
             progress.note(f"{sum(one.requests for one in paid)} requests were sent to the API")
@@ -249,7 +242,7 @@ def _ray_crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
         registry.load_tracker,
     )
     with ray.connected(config) as workers:
-        size = batch_size(config, ray.gpu_share(config) > 0)
+        size = config.batch(ray.gpu_share(config) > 0)
         work = parcels(job.plan, None if job.redo else project, size, workers)
         with closing(ray.answers(orders, work, workers)) as answers:
             yield RayCrew(answers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autolabel.config import RunConfig
+from autolabel.device import resolve_device
 from autolabel.ground.consensus import Consensus
 from autolabel.ground.flip import Flipped
 from autolabel.ground.tiles import TiledGrounder
@@ -29,11 +30,16 @@ def widened_grounder(loaded: Sequence[Grounder], config: RunConfig) -> Grounder:
     grounder = loaded[0] if len(loaded) == 1 else Consensus(loaded[0], loaded[1], names)
     if config.tiling is None:
         return grounder
-    return TiledGrounder(grounder, config.tiling, config.batch_size)
+    return TiledGrounder(grounder, config.tiling, _batch(config))
 
 
 def widened_segmenter(loaded: Segmenter | None, config: RunConfig) -> Segmenter | None:
     """Return a segmenter that looks at the same tiles."""
     if loaded is None or config.tiling is None:
         return loaded
-    return TiledSegmenter(loaded, config.tiling, config.batch_size)
+    return TiledSegmenter(loaded, config.tiling, _batch(config))
+
+
+def _batch(config: RunConfig) -> int:
+    """Return how many views go through a model together."""
+    return config.batch(resolve_device(config.device) != "cpu")

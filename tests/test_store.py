@@ -685,7 +685,8 @@ def test_memory_does_not_grow_with_the_project(tmp_path: Path) -> None:
             tracemalloc.stop()
         return peak
 
-    assert peak_of_export(3000) < 1.3 * peak_of_export(300)
+    # Python keeps up to 0.4 MB of row tuples for reuse; 3,000 pictures would be 10 MB.
+    assert peak_of_export(3000) < 1.3 * peak_of_export(300) + 600_000
 
 
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
