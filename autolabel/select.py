@@ -18,25 +18,21 @@ limit, so masks computed once serve every later choice of thresholds, areas, neg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.boxes import box_area, box_iou, shared_area
+from autolabel.boxes import box_area, box_iou
 from autolabel.ontology.model import Ontology
+from autolabel.pairs import Bools, Ints, Pairs
 from autolabel.types import Boxes, Candidates, Proposals, Scores, Selected
 
 GROUP_INSIDE = 0.9
 """Share of a member's area that lies in its group's box."""
 GROUP_HULL_IOU = 0.85
 """How well the members' common frame must match the group's box."""
-
-_Ints = NDArray[np.intp]
-_Bools = NDArray[np.bool_]
-_BLOCK = 64
 
 
 def select(proposals: Proposals, ontology: Ontology, height: int, width: int) -> list[Selected]:
@@ -79,7 +75,7 @@ def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -
     """
     ranked = _ranked(proposals)
     found = _candidates(ranked, ontology, height, width, 0.0)
-    unscored: NDArray[np.bool_] = np.isnan(proposals.scores).any(axis=1)
+    unscored = np.asarray(np.isnan(proposals.scores).any(axis=1))
     return Prepared(ranked, found, height * width, unscored)
 
 
@@ -107,7 +103,7 @@ def with_masks(chosen: list[Selected], candidates: Candidates) -> list[Selected]
 
 def to_segment(
     proposals: Proposals, ontology: Ontology, height: int, width: int, floor: float = 0.0
-) -> _Ints:
+) -> Ints:
     """Return the candidates that get a mask: every one that ``select`` may ever return.
 
     ``select`` returns a subset of these whatever thresholds (not under ``floor``), area
@@ -161,75 +157,18 @@ def align(proposals: Proposals, asked: Sequence[str], ontology: Ontology) -> Pro
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Pairs of boxes that share area, by (better, worse), in order: all that steps 2-5 need.
-
-    Attributes:
-        better: Place of the better box, ascending.
-        worse: Place of the worse one.
-        iou: Their IoU.
-        share: Share of the better box's area that lies in the worse one.
-    """
-
-    better: _Ints
-    worse: _Ints
-    iou: Scores
-    share: Scores
-
-    @classmethod
-    def of(cls, boxes: Boxes, iou: float) -> _Pairs:
-        """Return the pairs with this IoU or more, and those of a box in a possible group."""
-        area = box_area(boxes)
-        least = np.float32(0.999 * min(iou, GROUP_INSIDE))
-        parts = []
-        # Row by row block, so that what is at work fits a processor's cache.
-        for start in range(0, len(boxes), _BLOCK):
-            common = shared_area(boxes[start : start + _BLOCK], boxes[start:])
-            # An IoU of t or more is never less than t of either box.
-            near = common > least * area[start : start + _BLOCK, None]
-            better, worse = np.nonzero(np.triu(near, 1))
-            shared = common[better, worse]
-            first, second = area[start + better], area[start + worse]
-            pairs = cls(
-                start + better,
-                start + worse,
-                shared / (first + second - shared),
-                shared / first,
-            )
-            group = (pairs.share >= GROUP_INSIDE) & (first < second)
-            parts.append(pairs.where((pairs.iou >= iou) | group))
-        columns = [(part.better, part.worse, part.iou, part.share) for part in parts]
-        if not columns:
-            none = np.zeros(0, np.float32)
-            return cls(np.zeros(0, np.intp), np.zeros(0, np.intp), none, none)
-        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-    def where(self, keep: _Bools) -> _Pairs:
-        """Return those pairs."""
-        return _Pairs(self.better[keep], self.worse[keep], self.iou[keep], self.share[keep])
-
-    def each(self) -> Iterator[tuple[int, _Ints]]:
-        """Return each better box with the worse ones it is paired with."""
-        if not len(self.better):
-            return
-        starts = [0, *(np.flatnonzero(np.diff(self.better)) + 1).tolist(), len(self.better)]
-        for start, end in pairwise(starts):
-            yield int(self.better[start]), self.worse[start:end]
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
     """Candidates, each with its class, best first: the rows of Proposals they are."""
 
-    rows: _Ints
+    rows: Ints
     boxes: Boxes
-    classes: _Ints
+    classes: Ints
     scores: Scores
-    second: _Ints
+    second: Ints
     second_scores: Scores
-    pairs: _Pairs
+    pairs: Pairs
 
-    def take(self, keep: _Bools) -> _Found:
+    def take(self, keep: Bools) -> _Found:
         """Return those to keep, in the same order."""
         place = np.cumsum(keep) - 1
         pairs = self.pairs.where(keep[self.pairs.better] & keep[self.pairs.worse])
@@ -243,9 +182,9 @@ class _Found:
             replace(pairs, better=place[pairs.better], worse=place[pairs.worse]),
         )
 
-    def same_class(self) -> _Bools:
+    def same_class(self) -> Bools:
         """Return which pairs are of one class."""
-        same: _Bools = self.classes[self.pairs.better] == self.classes[self.pairs.worse]
+        same: Bools = self.classes[self.pairs.better] == self.classes[self.pairs.worse]
         return same
 
 
@@ -303,7 +242,11 @@ def _candidates(
         scores[rows],
         second[rows],
         by_class[rows, second[rows]],
-        _Pairs.of(proposals.boxes[rows], min(ontology.duplicate_iou, ontology.cross_class_iou)),
+        Pairs.of(
+            proposals.boxes[rows],
+            min(ontology.duplicate_iou, ontology.cross_class_iou),
+            GROUP_INSIDE,
+        ),
     )
     stays = np.ones(len(rows), bool)
     clash = found.same_class() & (found.pairs.iou >= np.float32(ontology.duplicate_iou))
@@ -313,7 +256,7 @@ def _candidates(
     return found.take(stays)
 
 
-def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> _Bools:
+def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> Bools:
     """Return which pass their class's threshold and area limits (step 3)."""
     limits = np.array(
         [
@@ -328,7 +271,7 @@ def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> _Bools:
     threshold, low, high = limits[found.classes].T
     area = box_area(found.boxes)
     # Scores are float32: compare in float32, or 0.3 would not reach a threshold of 0.3.
-    passes: _Bools = found.scores >= threshold.astype(np.float32)
+    passes: Bools = found.scores >= threshold.astype(np.float32)
     passes &= (area >= low) & (area <= high)
     return passes
 
@@ -340,7 +283,7 @@ def _pixels(limit: float | None, pixels: int, without: float) -> float:
     return limit * pixels if limit <= 1 else limit
 
 
-def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> _Bools:
+def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> Bools:
     """Return which boxes a negative prompt of their class explains better (step 3).
 
     Either on the box itself (it scores at least as much there, less the class's
@@ -370,7 +313,7 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
     return away
 
 
-def _groups(found: _Found) -> _Bools:
+def _groups(found: _Found) -> Bools:
     """Return which boxes merely frame several better boxes of their class (step 4).
 
     Grounding DINO likes to add one box around a row of cars or a crowd. A box is such a
@@ -378,7 +321,7 @@ def _groups(found: _Found) -> _Bools:
     the box. A large object with small ones before it is not: their frame is
     smaller than it.
     """
-    groups: _Bools = np.zeros(len(found.rows), bool)
+    groups: Bools = np.zeros(len(found.rows), bool)
     area = box_area(found.boxes)
     inside = found.same_class() & (found.pairs.share >= np.float32(GROUP_INSIDE))
     pairs = found.pairs.where(inside)
@@ -391,9 +334,9 @@ def _groups(found: _Found) -> _Bools:
     return groups
 
 
-def _settle(found: _Found, cross_class_iou: float) -> _Bools:
+def _settle(found: _Found, cross_class_iou: float) -> Bools:
     """Return who stays across classes; losers become runners-up in ``found`` (step 5)."""
-    stays: _Bools = np.ones(len(found.rows), bool)
+    stays: Bools = np.ones(len(found.rows), bool)
     clash = ~found.same_class() & (found.pairs.iou >= np.float32(cross_class_iou))
     for better, worse in found.pairs.where(clash).each():
         losers = worse[stays[worse]] if stays[better] else worse[:0]
@@ -406,7 +349,7 @@ def _settle(found: _Found, cross_class_iou: float) -> _Bools:
 
 
 def _labels(
-    found: _Found, stays: _Bools, proposals: Proposals, ontology: Ontology
+    found: _Found, stays: Bools, proposals: Proposals, ontology: Ontology
 ) -> list[Selected]:
     """Return the survivors as labels, best first."""
     ends = np.cumsum([len(spec.asked) for spec in ontology.classes])

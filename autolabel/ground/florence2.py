@@ -96,7 +96,7 @@ class Florence2:
         scale = np.array([width, height, width, height], np.float32) / BINS
         scores = np.zeros((len(boxes), len(prompts)), np.float32)
         scores[np.arange(len(boxes)), columns] = np.nan
-        places: NDArray[np.float32] = np.array(boxes, np.float32).reshape(-1, 4) * scale
+        places = (np.array(boxes, np.float32).reshape(-1, 4) * scale).astype(np.float32)
         return to_proposals(places, scores, floor, height, width)
 
     @torch.inference_mode()
