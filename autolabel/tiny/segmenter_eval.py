@@ -40,7 +40,9 @@ def eval_segmenter(argv: Sequence[str] | None = None) -> None:
 def eval_tracker(argv: Sequence[str] | None = None) -> None:
     """Prints mean J over clips tracked from the true masks of their first frame."""
     args = _arguments("eval-tracker", argv, count=20, frames=60)
-    figures = clip_figures(load_model(args.weights), args.count, args.frames, args.seed)
+    figures = clip_figures(
+        load_model(args.weights), args.count, args.frames, args.seed, told=args.remember == "true"
+    )
     print(json.dumps(figures, indent=2))
 
 
@@ -82,8 +84,13 @@ def mask_ious(found: Mask, truth: Mask) -> list[float]:
     return [float(b / e) if e else 1.0 for b, e in zip(both, either, strict=True)]
 
 
-def clip_figures(model: SAM2Base, count: int, frames: int, seed: int) -> dict[str, float]:
+def clip_figures(
+    model: SAM2Base, count: int, frames: int, seed: int, *, told: bool = False
+) -> dict[str, float]:
     """J from the first frame's true masks, and how absence is reported, over ``count`` clips.
+
+    With ``told``, every frame is remembered with its true masks: what is lost then is lost in one
+    frame, and the rest of what is lost without it comes of remembering one's own mistakes.
 
     ``j`` is the mean over objects of the mean IoU over frames, 1 where an absent object is
     reported absent and 0 where it is not; ``j_present`` takes only frames where the object is.
@@ -94,7 +101,7 @@ def clip_figures(model: SAM2Base, count: int, frames: int, seed: int) -> dict[st
     here: list[bool] = []
     for index in range(count):
         scenes = list(make_clip(seed + index, frames=frames))
-        for truth, found, scores in _tracks(model, scenes):
+        for truth, found, scores in _tracks(model, scenes, told):
             ious = mask_ious(found, truth)
             there = np.asarray(truth.any((1, 2)))
             per_object.append(float(np.mean(ious)))
@@ -112,7 +119,7 @@ def clip_figures(model: SAM2Base, count: int, frames: int, seed: int) -> dict[st
 
 
 def _tracks(
-    model: SAM2Base, scenes: Sequence[Scene]
+    model: SAM2Base, scenes: Sequence[Scene], told: bool
 ) -> Iterator[tuple[Mask, Mask, npt.NDArray[np.float32]]]:
     """Each object's true masks, found masks and presence logits, over the frames after the first.
 
@@ -121,17 +128,21 @@ def _tracks(
     tracks = [o.track_id for o in scenes[0].objects]
     if not tracks:
         return
-    start = np.stack([o.mask for o in scenes[0].objects])
-    found, scores = track_clip(model, [s.image for s in scenes], start)
-    empty = np.zeros_like(start[0])
-    for index, track in enumerate(tracks):
-        shown = [{o.track_id: o.mask for o in s.objects}.get(track, empty) for s in scenes[1:]]
-        yield np.stack(shown), found[index], scores[index]
+    empty = np.zeros_like(scenes[0].objects[0].mask)
+    by_track = [{o.track_id: o.mask for o in s.objects} for s in scenes]
+    truth = np.stack([np.stack([m.get(t, empty) for m in by_track]) for t in tracks])
+    images = [s.image for s in scenes]
+    found, scores = track_clip(model, images, truth[:, 0], truth if told else None)
+    for index in range(len(tracks)):
+        yield truth[index, 1:], found[index], scores[index]
 
 
 @torch.no_grad()
 def track_clip(
-    model: SAM2Base, images: Sequence[npt.NDArray[np.uint8]], start: Mask
+    model: SAM2Base,
+    images: Sequence[npt.NDArray[np.uint8]],
+    start: Mask,
+    told: Mask | None = None,
 ) -> tuple[Mask, npt.NDArray[np.float32]]:
     """Masks (N, T - 1, S, S) and presence logits (N, T - 1) of the objects in later frames.
 
@@ -139,18 +150,35 @@ def track_clip(
         model: the tracker.
         images: T frames of the model's size.
         start: the objects' masks in the first frame, (N, S, S).
+        told: what to remember of each frame in place of what was found, (N, T, S, S).
     """
     memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     masks, scores = [], []
     for index, image in enumerate(images):
         given = torch.from_numpy(start)[:, None].float() if index == 0 else None
         out = _step(model, index, image, given, len(start), memory)
+        if told is not None and index:
+            _remember(model, image, told[:, index], out)
         memory["cond_frame_outputs" if index == 0 else "non_cond_frame_outputs"][index] = out
         memory["non_cond_frame_outputs"].pop(index - 16, None)
         if index:
             masks.append((out["pred_masks_high_res"][:, 0] > 0).numpy())
             scores.append(out["object_score_logits"][:, 0].numpy())
     return np.stack(masks, axis=1), np.stack(scores, axis=1)
+
+
+def _remember(
+    model: SAM2Base, image: npt.NDArray[np.uint8], masks: Mask, out: dict[str, Any]
+) -> None:
+    """Puts these masks (N, S, S) into the frame's memory in place of the found ones."""
+    truth = torch.from_numpy(masks)[:, None]
+    presence = truth.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
+    logits = truth.float() * 20.0 - 10.0
+    logits = torch.where(presence[..., None, None] > 0, logits, torch.full_like(logits, -1024.0))
+    seen = model.forward_image(normalised(image[None]))
+    _, features, _, sizes = model._prepare_backbone_features(seen)
+    current = [f.expand(-1, len(masks), -1) for f in features]
+    model._encode_memory_in_output(current, sizes, None, True, logits, presence, out)
 
 
 def _step(
@@ -187,6 +215,12 @@ def _arguments(
     parser.add_argument("--threads", type=int, default=1)
     if frames:
         parser.add_argument("--frames", type=int, default=frames)
+        parser.add_argument(
+            "--remember",
+            choices=("own", "true"),
+            default="own",
+            help="masks that are remembered: the found ones, or the true ones (a diagnosis)",
+        )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     return args
