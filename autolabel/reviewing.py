@@ -49,6 +49,7 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
         "datasets": dataset_names(project),
         "classes": project.classes(),
         "crowded": flags.crowded,
+        "suggested": _suggested(project),
         "failures": bool(project.media_ids("failed")),
     }
     ran = subprocess.run(
@@ -68,6 +69,15 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
             f"FiftyOne could not make the data sets: {last} (see {places.log('datasets')})"
         ) from None
     return made
+
+
+def _suggested(project: Project) -> list[str]:
+    """Return the pictures that ``autolabel suggest`` named last, best first."""
+    try:
+        named = json.loads(project.meta().get("suggested", "[]"))
+    except ValueError:
+        return []
+    return [name for name in named if isinstance(name, str)]
 
 
 def check_labelled(project: Project) -> None:

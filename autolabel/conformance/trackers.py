@@ -32,6 +32,7 @@ def lets_go_when_told(case: Case) -> None:
     session.remove([1, 99])
     expect(tuple(session.ids) == (2,), f"ids are {session.ids} after remove([1]), expected (2,)")
     check_tracked(session.step(case.adapter.prepare(clip[1])), (2,), clip[1])
+    session.forget([2, 99])
     session.add([4], prompts_in(clip[1])[1:2])
     check_tracked(session.step(case.adapter.prepare(clip[2])), (2, 4), clip[2])
 

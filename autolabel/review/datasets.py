@@ -23,10 +23,22 @@ ATTRIBUTES: dict[str, type] = {
     "margin": fo.FloatField,
     "above": fo.FloatField,
     "mask_score": fo.FloatField,
+    "doubt": fo.StringField,
+    "probability": fo.FloatField,
     "odd_size": fo.BooleanField,
     "track_break": fo.BooleanField,
 }
-SHOWN = ("review", "runner_up", "prompt", "margin", "above", "mask_score", "source")
+SHOWN = (
+    "review",
+    "runner_up",
+    "prompt",
+    "margin",
+    "above",
+    "mask_score",
+    "doubt",
+    "probability",
+    "source",
+)
 STATUSES = ["pending", "accepted", "rejected"]
 SMALL_MARGIN, NEAR, LOW_MASK = 0.1, 0.05, 0.7
 RADIO = 5
@@ -38,7 +50,8 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         order: ``datasets`` (name by kind, "image" and "video"), ``classes`` (name and colour),
-            ``crowded`` (labels that make a crowd), ``failures`` (whether there are any).
+            ``crowded`` (labels that make a crowd), ``suggested`` (names of pictures, best
+            first), ``failures`` (whether there are any).
     """
     made: dict[str, Any] = {}
     for kind, name in order["datasets"].items():
@@ -128,6 +141,11 @@ def _views(dataset: Any, kind: str, order: dict[str, Any]) -> None:
     def labels(condition: Any) -> Any:
         return dataset.filter_labels(path, condition)
 
+    if kind == "image" and order["suggested"]:
+        named = dataset.match(F("name").is_in(order["suggested"]))
+        wanted["0 suggested"] = named
+    if kind == "image":
+        wanted["1 in doubt"] = labels(pending & F("doubt").exists())
     wanted["1 ambiguous"] = labels(pending & (F("margin") < SMALL_MARGIN))
     wanted["2 near the threshold"] = labels(pending & (F("above") < NEAR))
     wanted["3 low mask score"] = labels(pending & (F("mask_score") < LOW_MASK))

@@ -17,6 +17,7 @@ from bson import ObjectId
 from bson.binary import Binary
 
 from autolabel import masks
+from autolabel.probability import Probabilities
 from autolabel.review import pixels
 from autolabel.review.flags import Flags
 from autolabel.review.snapshot import State
@@ -40,12 +41,14 @@ class Context:
         flags: What is remarkable in the whole project.
         generation: Which load this is.
         dataset_ids: The data sets' ids, "image" and "video".
+        sure: What scores mean, where the project was calibrated.
     """
 
     names: Sequence[str]
     flags: Flags
     generation: int
     dataset_ids: Mapping[str, ObjectId]
+    sure: Probabilities | None = None
 
 
 def object_id(kind: bytes, row: int) -> ObjectId:
@@ -111,6 +114,8 @@ def _attributes(found: ReviewLabel, context: Context) -> Document:
         "runner_up_score": one.runner_up_score if runner_up else None,
         "margin": None if one.score is None else one.score - one.runner_up_score,
         "above": None if one.score is None or threshold is None else one.score - threshold,
+        "doubt": one.doubt or None,
+        "probability": context.sure.of_label(one, context.names) if context.sure else None,
         "odd_size": one.uid in context.flags.odd_sizes,
         "track_break": one.uid in context.flags.track_breaks,
     }

@@ -14,6 +14,7 @@ from typing import Any
 from bson import ObjectId
 
 from autolabel.errors import InputError
+from autolabel.probability import Probabilities
 from autolabel.review import documents, playable
 from autolabel.review.changes import Taken, app_labels, edited
 from autolabel.review.documents import FIELD, MEDIA_ID, Context, Document, object_id, row_id
@@ -80,6 +81,7 @@ class Loader:
             flags,
             self._snapshot.next_generation(),
             {kind: ObjectId(one["id"]) for kind, one in self._made.items()},
+            Probabilities.from_meta(self._project.meta()),
         )
         done, failed = self._project.media_ids("done"), self._project.media_ids("failed")
         self.report.total = len(done) + len(failed)

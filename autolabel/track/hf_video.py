@@ -152,6 +152,12 @@ class HfSession:
         for object_id in ids:
             self._objects.pop(object_id, None)
 
+    def forget(self, ids: Sequence[int]) -> None:
+        """Drop what was tracked of these objects since their prompts, which stay."""
+        for object_id in ids:
+            if object_id in self._objects:
+                self._objects[object_id].output_dict_per_obj[0]["non_cond_frame_outputs"].clear()
+
     def state(self) -> bytes:
         """Return what ``restore`` needs to go on with the next frame."""
         return to_bytes(self._clock, self._size, self._objects)
