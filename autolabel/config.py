@@ -24,7 +24,7 @@ class RunConfig:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: "auto", "fp32", "bf16" or "fp16".
         floor: Candidates whose best prompt scores less are not kept.
-        batch_size: Pictures that go through the models together; 0: 16 on a GPU, 4 elsewhere.
+        batch_size: Pictures that go through the models together; None: 16 on a GPU, 4 elsewhere.
             Halved where the device's memory is too small.
         readers: Threads that read and decode ahead of the models.
         threads: CPU threads that one call of a model uses; 0: as many as there are cores.
@@ -40,7 +40,7 @@ class RunConfig:
     device: str = "auto"
     dtype: str = "auto"
     floor: float = DEFAULT_FLOOR
-    batch_size: int = 0
+    batch_size: int | None = None
     readers: int = 2
     threads: int = 0
     engine: str = "local"
@@ -52,9 +52,10 @@ class RunConfig:
         """Refuse settings that make no sense."""
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
-        for name, least in (("batch_size", 0), ("readers", 1), ("threads", 0), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name}: expected {least} or more, found {getattr(self, name)}")
+        for name, least in (("batch_size", 1), ("readers", 1), ("threads", 0), ("workers", 0)):
+            found = getattr(self, name)
+            if found is not None and found < least:
+                raise UsageError(f"{name}: expected {least} or more, found {found}")
         if self.engine not in ENGINES:
             raise UsageError(f"engine: expected {' or '.join(ENGINES)}, found {self.engine!r}")
         self._check_ray()
