@@ -75,7 +75,7 @@ class RunConfig:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: "auto", "fp32", "bf16" or "fp16".
         floor: Candidates whose best prompt scores less are not kept.
-        batch_size: Pictures that go through the models together; 0: 16 on a GPU, 4 elsewhere.
+        batch_size: Pictures that go through the models together; None: 16 on a GPU, 4 elsewhere.
             Halved where the device's memory is too small.
         readers: Threads that read and decode ahead of the models.
         second_grounder: Model spec of a second grounder whose consent is sought, or "".
@@ -95,7 +95,7 @@ class RunConfig:
     device: str = "auto"
     dtype: str = "auto"
     floor: float = DEFAULT_FLOOR
-    batch_size: int = 0
+    batch_size: int | None = None
     readers: int = 2
     second_grounder: str = ""
     tile: str = ""
@@ -133,11 +133,17 @@ class RunConfig:
             )
         if not 0.0 < self.floor < 1.0:
             raise UsageError(f"floor: expected a number between 0 and 1, found {self.floor}")
-        for name, least in (("batch_size", 0), ("readers", 1), ("threads", 0), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name}: expected {least} or more, found {getattr(self, name)}")
-        if self.max_requests is not None and self.max_requests < 1:
-            raise UsageError(f"max_requests: expected 1 or more, found {self.max_requests}")
+        counts = (
+            ("batch_size", 1),
+            ("readers", 1),
+            ("threads", 0),
+            ("workers", 0),
+            ("max_requests", 1),
+        )
+        for name, least in counts:
+            found = getattr(self, name)
+            if found is not None and found < least:
+                raise UsageError(f"{name}: expected {least} or more, found {found}")
         if self.engine not in ENGINES:
             raise UsageError(f"engine: expected {' or '.join(ENGINES)}, found {self.engine!r}")
         self._check_ray()

@@ -306,7 +306,7 @@ def _doubles(
 
 def _review_label(media: MediaRecord, row: rows.Row, names: Sequence[str]) -> ReviewLabel:
     """Return the label in a row of INSTANCE's columns, then tags and one more."""
-    one, tags = rows.read_instance(media, row), tuple(json.loads(row[20]))
+    one, tags = rows.read_instance(media, row), tuple(json.loads(row[-2]))
     counts = one.mask.counts if one.mask is not None else ""
     name = names[one.class_id] if one.class_id < len(names) else ""
     seen = (name, one.box, counts, one.track_id, one.source, one.status, tags)
