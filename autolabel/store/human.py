@@ -241,7 +241,7 @@ class HumanEdits(Reader):
             return
         self._db.execute(
             "UPDATE labels SET class_id = ?, x1 = ?, y1 = ?, x2 = ?, y2 = ?, source = 'human', "
-            "score = NULL, runner_up_class = NULL, runner_up_score = 0 WHERE id = ?",
+            "score = NULL, runner_up_class = NULL, runner_up_score = 0, doubt = '' WHERE id = ?",
             (one.class_id, *one.box, label),
         )
         if {"box", "mask"} & set(edit.actions):
