@@ -49,8 +49,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Two tests at a time, one thread for each model: several threads would wait for one another.
+JOBS ?= 2
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .

@@ -17,6 +17,8 @@ from tests.command import ROOT, command
 
 CHROMIUM = shutil.which("chromium")
 WITHOUT = "no chromium on PATH: .ci/browser installs it"
+PATIENCE = 25_000
+"""Milliseconds that anything may take on a page, other work on the machine included."""
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -68,7 +70,7 @@ class Watched:
 def watch(browser: Any, address: str, **options: Any) -> Watched:
     """Open a page in a profile of its own."""
     page = browser.new_context(accept_downloads=True, **options).new_page()
-    page.set_default_timeout(240_000)  # other work may have the machine
+    page.set_default_timeout(PATIENCE)
     seen = Watched(page, address)
     page.on("request", lambda request: seen.requests.append(request.url))
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))

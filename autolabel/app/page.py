@@ -79,39 +79,50 @@ class Page:
             language="yaml", lines=14, max_lines=30, label="classes.yaml", elem_id="al-yaml"
         )
         self.errors = gr.HTML(elem_id="al-errors")
+        self.made = gr.State("")
         asked = [self.quick, self.yaml]
         both = [self.classes, self.errors]
-        self.quick.input(self._typed, asked, [*both, self.yaml], trigger_mode="always_last", **FREE)
+        # Gradio's "input" of a line is its key presses: what is pasted or deleted is a "change".
+        self.quick.change(
+            self._typed, [*asked, self.made], [*both, self.yaml, self.made],
+            trigger_mode="always_last", **FREE,
+        )  # fmt: skip
         self.yaml.input(
-            self._edited, [self.yaml], [*both, self.quick], trigger_mode="always_last", **FREE
-        )
+            self._edited, [self.yaml], [*both, self.quick, self.made],
+            trigger_mode="always_last", **FREE,
+        )  # fmt: skip
         check.click(self._checked, asked, both, **FREE)
-        load.upload(self._loaded, [load], [self.yaml, *both, self.quick], **FREE)
+        load.upload(self._loaded, [load], [self.yaml, *both, self.quick, self.made], **FREE)
 
     def _leave(self, request: gr.Request) -> None:
         """A tab was closed."""
         self.desk.leave(session(request))
 
-    def _typed(self, quick: str, yaml: str) -> Update:
-        """The line at the top changed: it becomes the ontology."""
-        asked = Asked(quick or "", "")
-        told = handlers.described(asked)
+    def _typed(self, quick: str, yaml: str, made: str) -> Update:
+        """The line at the top changed: it becomes the ontology; emptied, what it made goes."""
+        quick, yaml = quick or "", yaml or ""
+        if not quick.strip():
+            return self._emptied(yaml, made)
+        asked = Asked(quick, "")
+        told = {self.classes: handlers.described(asked), self.errors: ""}
         as_file = handlers.as_yaml(asked)
-        return {
-            self.classes: told,
-            self.errors: "",
-            self.yaml: gr.skip() if as_file is None else as_file,
-        }
+        return told if as_file is None else {**told, self.yaml: as_file, self.made: as_file}
+
+    def _emptied(self, yaml: str, made: str) -> Update:
+        """There is nothing in the line: the editor counts, unless it only repeats the line."""
+        if yaml.strip() == made.strip():
+            return {self.classes: "", self.errors: "", self.yaml: "", self.made: ""}
+        return self._read(yaml)
+
+    def _read(self, yaml: str) -> Update:
+        """Tell what the editor asks for, or what is wrong with it."""
+        told = handlers.described(Asked("", yaml))
+        good = 'class="al-chips"' in told
+        return {self.classes: told if good else "", self.errors: "" if good else told}
 
     def _edited(self, yaml: str) -> Update:
         """The editor changed: it counts, and the line at the top is emptied."""
-        told = handlers.described(Asked("", yaml or ""))
-        good = 'class="al-chips"' in told
-        return {
-            self.classes: told if good else "",
-            self.errors: "" if good else told,
-            self.quick: "",
-        }
+        return {**self._read(yaml or ""), self.quick: "", self.made: ""}
 
     def _checked(self, quick: str, yaml: str) -> Update:
         """Say whether the editor's text is right."""

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 ALL = "all classes"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None, "queue": False}
+"""Of what answers at once."""
+LONG: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+"""Of what shows how far it is."""
 SAVE = "(root) => { const links = document.querySelectorAll('%s a.al-link'); \
 if (links.length) links[links.length - 1].click(); }"
 
@@ -151,7 +154,7 @@ class Tab:
             [self.file, page.quick, page.classes, page.yaml, self.models], **FREE,
         )  # fmt: skip
         begin = self._label_pictures if self.kind == "image" else self._label_video
-        self.run.click(begin, [*asked, *chosen], self._shown, **FREE)
+        self.run.click(begin, [*asked, *chosen], self._shown, **LONG)
         self.cancel.click(self._cancel, None, None, **FREE)
         self.slider.input(
             self._select, [self.which, self.slider], self._selected(),
@@ -160,8 +163,8 @@ class Tab:
         self.which.input(self._which, [self.which], [self.slider], **FREE)
         taken = [self.files, *([self.player] if self.kind == "video" else [])]
         save = SAVE % f"#al-{self.kind}-files"
-        self.save.click(self._save, None, taken, **FREE).success(None, js=save)
-        self.zip.click(self._export, [self.format, self.pictures], taken, **FREE).success(
+        self.save.click(self._save, None, taken, **LONG).success(None, js=save)
+        self.zip.click(self._export, [self.format, self.pictures], taken, **LONG).success(
             None, js=save
         )
         self.keep.click(self._keep, None, [self.files], **FREE)
