@@ -279,10 +279,12 @@ def nothing(below: Sequence[dict[str, Any]], names: Sequence[dict[str, str]]) ->
         f"{text(names[one['class']]['name'])} <b>{one['score']:.2f}</b></li>"
         for one in below[:6]
     )
+    again = any("frame" in one for one in below[:6])  # of a video: candidates that have no track
+    told = " Label again with a lower threshold to follow them." if again else ""
     return note(
         "warning",
         "<b>No objects found</b> that reach the threshold. The nearest below it:"
-        f'<ul class="al-chips">{chips}</ul>',
+        f'<ul class="al-chips">{chips}</ul>{told}',
     )
 
 

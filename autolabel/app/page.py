@@ -9,8 +9,9 @@ import gradio as gr
 
 from autolabel.app import handlers, html
 from autolabel.app.desk import Desk
+from autolabel.app.guard import Update, told
 from autolabel.app.handlers import Asked
-from autolabel.app.tab import FREE, Tab, Update, session
+from autolabel.app.tab import FREE, Tab, session
 from autolabel.ontology.tree import MAX_BYTES
 
 TITLES = {"image": "Image", "video": "Video"}
@@ -61,7 +62,7 @@ class Page:
                 self._ontology()
         for tab in tabs:
             tab.connect()
-        self.blocks.unload(self._leave)
+        self.blocks.unload(told(self._leave))
 
     def _ontology(self) -> None:
         """Lay out the tab of the ontology."""
@@ -84,15 +85,20 @@ class Page:
         both = [self.classes, self.errors]
         # Gradio's "input" of a line is its key presses: what is pasted or deleted is a "change".
         self.quick.change(
-            self._typed, [*asked, self.made], [*both, self.yaml, self.made],
+            told(self._typed, self.classes), [*asked, self.made], [*both, self.yaml, self.made],
             trigger_mode="always_last", **FREE,
         )  # fmt: skip
         self.yaml.input(
-            self._edited, [self.yaml], [*both, self.quick, self.made],
+            told(self._edited, self.errors), [self.yaml], [*both, self.quick, self.made],
             trigger_mode="always_last", **FREE,
         )  # fmt: skip
-        check.click(self._checked, asked, both, **FREE)
-        load.upload(self._loaded, [load], [self.yaml, *both, self.quick, self.made], **FREE)
+        check.click(told(self._checked, self.errors), asked, both, **FREE)
+        load.upload(
+            told(self._loaded, self.errors),
+            [load],
+            [self.yaml, *both, self.quick, self.made],
+            **FREE,
+        )
 
     def _leave(self, request: gr.Request) -> None:
         """A tab was closed."""
@@ -104,9 +110,9 @@ class Page:
         if not quick.strip():
             return self._emptied(yaml, made)
         asked = Asked(quick, "")
-        told = {self.classes: handlers.described(asked), self.errors: ""}
+        shown: Update = {self.classes: handlers.described(asked), self.errors: ""}
         as_file = handlers.as_yaml(asked)
-        return told if as_file is None else {**told, self.yaml: as_file, self.made: as_file}
+        return shown if as_file is None else {**shown, self.yaml: as_file, self.made: as_file}
 
     def _emptied(self, yaml: str, made: str) -> Update:
         """There is nothing in the line: the editor counts, unless it only repeats the line."""
@@ -116,9 +122,9 @@ class Page:
 
     def _read(self, yaml: str) -> Update:
         """Tell what the editor asks for, or what is wrong with it."""
-        told = handlers.described(Asked("", yaml))
-        good = 'class="al-chips"' in told
-        return {self.classes: told if good else "", self.errors: "" if good else told}
+        words = handlers.described(Asked("", yaml))
+        good = 'class="al-chips"' in words
+        return {self.classes: words if good else "", self.errors: "" if good else words}
 
     def _edited(self, yaml: str) -> Update:
         """The editor changed: it counts, and the line at the top is emptied."""
@@ -126,10 +132,9 @@ class Page:
 
     def _checked(self, quick: str, yaml: str) -> Update:
         """Say whether the editor's text is right."""
-        told = handlers.described(Asked("", yaml or ""))
-        good = 'class="al-chips"' in told
-        words = html.note("good", "No errors.") if good else told
-        return {self.classes: told if good else "", self.errors: words or _nothing()}
+        shown = self._read(yaml or "")
+        good = html.note("good", "No errors.") if shown[self.classes] else _nothing()
+        return {**shown, self.errors: shown[self.errors] or good}
 
     def _loaded(self, path: str | None) -> Update:
         """Take a file into the editor."""
@@ -142,8 +147,8 @@ class Page:
                 raise ValueError
             yaml = data.decode("utf-8-sig")
         except ValueError:
-            told = html.note("error", f"Not a text in UTF-8 of at most {MAX_BYTES // 1024} kB.")
-            return {self.errors: told}
+            words = f"Not a text in UTF-8 of at most {MAX_BYTES // 1024} kB."
+            return {self.errors: html.note("error", words)}
         return {self.yaml: yaml, **self._edited(yaml)}
 
 

@@ -21,6 +21,9 @@ from autolabel.ontology import Ontology, parse_ontology, to_yaml
 from autolabel.store import Project, Result
 from autolabel.types import Instance
 
+NEAR = 6
+"""How many candidates below the threshold are offered where nothing was found."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -124,6 +127,15 @@ class Found:
             return sorted([*hidden, *self.scene["near"]], key=lambda one: -float(one["score"]))
         found = [one for _, _, one in self._candidates() if not self._shows(one)]
         return sorted(found, key=lambda one: -float(one["score"]))
+
+    def nearest(self) -> float | None:
+        """Return the threshold that shows the best few below the present one; None: there are none.
+
+        Of a video only tracks that the run made can be shown; to lower ones it must run again.
+        """
+        few = [one for one in self.below() if "frame" not in one][:NEAR]
+        reach = [one for one in few if float(one["score"]) >= self.floor]
+        return max(self.floor, int(float(reach[-1]["score"]) * 100) / 100) if reach else None
 
     def counts(self, keys: list[str]) -> Counter[int]:
         """Return how many of these there are of each class."""

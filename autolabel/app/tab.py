@@ -11,6 +11,7 @@ import gradio as gr
 
 from autolabel.app import handlers, html
 from autolabel.app.desk import Visit
+from autolabel.app.guard import Update, told
 from autolabel.app.handlers import Asked
 from autolabel.app.jobs import DONE, Job
 from autolabel.app.limits import EXTENSIONS
@@ -32,8 +33,6 @@ LONG: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 """Of what shows how far it is."""
 SAVE = "(root) => { const links = document.querySelectorAll('%s a.al-link'); \
 if (links.length) links[links.length - 1].click(); }"
-
-Update = dict[Any, Any]
 
 
 class Tab:
@@ -101,6 +100,9 @@ class Tab:
         """Lay out what a visitor gets."""
         kind = self.kind
         self.status = gr.HTML(html.empty(kind, self._limits), elem_id=f"al-{kind}-status")
+        self.nearest = gr.Button(
+            "Show the nearest", size="sm", visible=False, elem_id=f"al-{kind}-nearest"
+        )
         with gr.Column(visible=False) as self.results:
             self.legend = gr.HTML(elem_id=f"al-{kind}-legend")
             self.style = gr.HTML(elem_classes="al-style")
@@ -144,34 +146,54 @@ class Tab:
         chosen = [self.models, *([self.prompt, self.every] if self.kind == "video" else [])]
         self._shown = [
             self.status, self.results, self.legend, self.style, self.which, self.slider,
-            self.gallery, self.table, self.files, self.command, self.run, self.cancel,
+            self.gallery, self.table, self.files, self.command, self.run, self.cancel, self.nearest,
             *([self.player] if self.kind == "video" else []),
         ]  # fmt: skip
-        self.file.upload(self._add, [self.file], [self.status], **FREE)
-        self.file.clear(self._clear, None, [self.status], **FREE)
+        self.file.upload(told(self._add, self.status), [self.file], [self.status], **FREE)
+        self.file.clear(told(self._clear, self.status), None, [self.status], **FREE)
         self.example.click(
-            self._example, None,
-            [self.file, page.quick, page.classes, page.yaml, self.models], **FREE,
+            told(self._example, self.status), None,
+            [self.file, page.quick, page.classes, page.yaml, page.made, self.models, self.status],
+            **FREE,
         )  # fmt: skip
         begin = self._label_pictures if self.kind == "image" else self._label_video
-        self.run.click(begin, [*asked, *chosen], self._shown, **LONG)
-        self.cancel.click(self._cancel, None, None, **FREE)
+        ended = told(begin, self.status, self._ready())
+        self.run.click(ended, [*asked, *chosen], self._shown, **LONG)
+        self.cancel.click(told(self._cancel), None, None, **FREE)
         self.slider.input(
-            self._select, [self.which, self.slider], self._selected(),
+            told(self._select, self.status), [self.which, self.slider], self._selected(),
             trigger_mode="always_last", **FREE,
         )  # fmt: skip
-        self.which.input(self._which, [self.which], [self.slider], **FREE)
+        self.which.input(
+            told(self._which, self.status), [self.which], [self.slider, self.status], **FREE
+        )
+        self.nearest.click(
+            told(self._lower, self.status), None,
+            [*self._selected(), self.slider, self.which], **FREE,
+        )  # fmt: skip
+        self._connect_files()
+
+    def _connect_files(self) -> None:
+        """Connect what makes something to take away."""
         taken = [self.files, *([self.player] if self.kind == "video" else [])]
         save = SAVE % f"#al-{self.kind}-files"
-        self.save.click(self._save, None, taken, **LONG).success(None, js=save)
-        self.zip.click(self._export, [self.format, self.pictures], taken, **LONG).success(
-            None, js=save
-        )
-        self.keep.click(self._keep, None, [self.files], **FREE)
+        for button, handler, given in (
+            (self.save, self._save, None),
+            (self.zip, self._export, [self.format, self.pictures]),
+        ):
+            event = button.click(told(handler, self.files), given, taken, **LONG)
+            event.success(None, js=save)
+        self.keep.click(told(self._keep, self.files), None, [self.files], **FREE)
+
+    def _ready(self) -> Update:
+        """Return what the buttons are when nothing is under way."""
+        return {self.run: gr.update(interactive=True), self.cancel: gr.update(visible=False)}
 
     def _selected(self) -> list[Any]:
         """Return what a threshold changes."""
-        return [self.legend, self.style, self.status, self.files, self.command]
+        return [
+            self.legend, self.style, self.status, self.files, self.command, self.nearest,
+        ]  # fmt: skip
 
     def _visit(self, request: gr.Request) -> Visit:
         """Return whose page it is."""
@@ -199,7 +221,9 @@ class Tab:
             self.file: [str(path)] if self.kind == "image" else str(path),
             self.page.quick: quick,
             self.page.classes: handlers.described(asked),
-            self.page.yaml: handlers.as_yaml(asked) or "",
+            self.page.yaml: (as_file := handlers.as_yaml(asked) or ""),
+            self.page.made: as_file,
+            self.status: gr.skip(),
             self.models: "tiny",
         }
 
@@ -239,17 +263,18 @@ class Tab:
             yield {self.status: html.note("error", html.text(handlers.sentence(error)))}
             return
         yield {
+            self.status: html.progress(job, self.desk.models.ahead(job), visit.served),
+            self.nearest: gr.update(visible=False),
             self.run: gr.update(interactive=False),
             self.cancel: gr.update(visible=True),
             self.results: gr.update(visible=False),
         }
         async for words in handlers.watched(self.desk.models, job, visit.served):
             yield {self.status: words}
-        ready = {self.run: gr.update(interactive=True), self.cancel: gr.update(visible=False)}
         if job.state != DONE:
-            yield {self.status: handlers.outcome(job, None), **ready}
+            yield {self.status: handlers.outcome(job, None), **self._ready()}
             return
-        yield {**await asyncio.to_thread(self._found, visit, job), **ready}
+        yield {**await asyncio.to_thread(self._found, visit, job), **self._ready()}
 
     def _found(self, visit: Visit, job: Job) -> Update:
         """Show what a job found."""
@@ -271,6 +296,7 @@ class Tab:
             self.table: html.table(found.scene, self.kind),
             self.files: "",
             self.command: found.command(),
+            self.nearest: self._offer(found, keys),
         }
         if self.kind == "video":
             shown[self.player] = html.player(handlers.labelled_file(found))
@@ -294,7 +320,23 @@ class Tab:
         found = self._visit(request).found.get(self.kind)
         if found is None:
             return {self.status: gr.skip()}
-        keys = found.select(None if which == ALL else which, float(value))
+        return self._chosen(found, found.select(None if which == ALL else which, float(value)))
+
+    def _lower(self, request: gr.Request) -> Update:
+        """Show the nearest candidates below the threshold, where nothing reached it."""
+        found = self._visit(request).found.get(self.kind)
+        nearest = found.nearest() if found is not None else None
+        if found is None or nearest is None:
+            return {self.nearest: gr.update(visible=False)}
+        shown = self._chosen(found, found.select(None, nearest))
+        return {**shown, self.slider: self._range(found, None), self.which: ALL}
+
+    def _offer(self, found: Found, keys: list[str]) -> Any:
+        """Return the button that shows the nearest, where there is nothing else to see."""
+        return gr.update(visible=not keys and found.nearest() is not None)
+
+    def _chosen(self, found: Found, keys: list[str]) -> Update:
+        """Return the page with these objects shown."""
         below = "" if keys else html.nothing(found.below(), found.scene["classes"])
         stale = "The video shows the thresholds of before: save it to draw it anew."
         note = html.note("warning", stale) if self.kind == "video" and found.stale else ""
@@ -304,6 +346,7 @@ class Tab:
             self.status: below or note,
             self.files: "",
             self.command: found.command(),
+            self.nearest: self._offer(found, keys),
         }
 
     def _cancel(self, request: gr.Request) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from autolabel.app import desk as desks
+from autolabel.app import guard
 from autolabel.app.desk import Desk
 from autolabel.app.limits import Limits
 from autolabel.cli import cli
@@ -126,3 +130,20 @@ def test_a_visit_leaves_nothing_and_orphans_are_swept(desk: Desk, tmp_path: Path
 def test_a_page_open_to_others_needs_a_password(args: list[str], told: str) -> None:
     result = CliRunner().invoke(cli, ["app", "--port", "0", *args])
     assert told in str(result.exception)
+
+
+def test_what_nobody_foresaw_is_a_sentence_in_the_page() -> None:
+    def breaks(path: str) -> dict[str, str]:
+        raise ZeroDivisionError(path)
+
+    async def streams(path: str) -> AsyncIterator[dict[str, str]]:
+        yield {"status": "begun"}
+        raise ZeroDivisionError(path)
+
+    async def all_of_it() -> list[Any]:
+        return [update async for update in guard.told(streams, "status", {"run": "on"})("/secret")]
+
+    words = guard.told(breaks, "status")("/secret")["status"]
+    assert "That failed in a way that was not foreseen (ZeroDivisionError)" in words
+    assert "secret" not in words
+    assert asyncio.run(all_of_it()) == [{"status": "begun"}, {"status": words, "run": "on"}]

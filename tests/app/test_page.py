@@ -19,12 +19,10 @@ from autolabel.media.video import open_video, read_frames
 from autolabel.store import Project
 from autolabel.tiny.scenes import make_clip, make_scene
 from tests.browser import CHROMIUM, FLAGS, WITHOUT, Watched, served, watch
-from tests.command import make_pictures
 from tests.pictures import write_video
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 SCENE, CLIP, CLIP_FRAMES = 21, 11, 5
-FAKES = ("--grounder", "tests.fakes:Blobs", "--segmenter", "tests.fakes:Ellipses")
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +41,20 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(kept: Path) -> Iterator[str]:
-    """Return the address of a page with the bundled pair."""
-    with served("--models", "tiny", "--device", "cpu", "--max-seconds", "2", "--keep", kept) as up:
-        yield up[0]
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[tuple[str, psutil.Process]]:
-    """Return the address of a page whose models answer at once, and its process."""
-    with served("--models", "tiny", *FAKES, "--device", "cpu", "--max-mb", "1") as up:
+def server(kept: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Return the address of a page with the bundled pair, and its process."""
+    limits = ("--max-seconds", "2", "--max-mb", "1")
+    with served("--models", "tiny", "--device", "cpu", "--keep", kept, *limits) as up:
         yield up[0], psutil.Process(up[1].pid)
 
 
-@pytest.fixture(scope="module")
-def slow() -> Iterator[tuple[str, psutil.Process]]:
-    """Return the address of a page whose detector thinks for a minute, and its process."""
-    with served(*FAKES, "--device", "cpu", AUTOLABEL_TEST_PAUSE="60") as up:
-        yield up[0], psutil.Process(up[1].pid)
+@pytest.fixture
+def seen(browser: Any, server: Any) -> Iterator[Watched]:
+    """Return the page as a visitor opens it; at the end nothing may be amiss."""
+    seen = watch(browser, server[0])
+    yield seen
+    no_complaints(seen)
+    seen.page.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +92,9 @@ def add(page: Any, kind: str, *files: Path) -> None:
 def label(page: Any, kind: str) -> None:
     """Press Label and wait for the end."""
     page.click(f"#al-{kind}-run")
+    page.wait_for_selector(f"#al-{kind}-cancel")
+    page.wait_for_selector(f"#al-{kind}-cancel", state="hidden")
     page.wait_for_selector(f"#al-{kind}-status .al-note")
-    page.wait_for_selector(f"#al-{kind}-run:not([disabled])")
 
 
 def rows(page: Any, kind: str) -> list[str]:
@@ -127,9 +122,8 @@ def no_complaints(seen: Watched) -> None:
 
 
 def test_a_picture_is_labelled_selected_anew_and_taken_away(
-    browser: Any, tiny: str, scene: Path, kept: Path, tmp_path: Path
+    seen: Watched, scene: Path, kept: Path, tmp_path: Path
 ) -> None:
-    seen = watch(browser, tiny)
     page = seen.page
     objects = list(make_scene(SCENE).objects)
     ask(page, asked(objects), objects[0].shape)
@@ -162,15 +156,12 @@ def test_a_picture_is_labelled_selected_anew_and_taken_away(
         ((media, instances),) = project.iter_labelled()
         assert (media.name, len(instances)) == ("my scene.png", len(fewer))
         assert media.path == str(folder / "media" / "my scene.png")
-    no_complaints(seen)
-    seen.page.context.close()
 
 
 @pytest.mark.parametrize("prompt", ["Mask", "Box", "Point"])
 def test_a_clip_is_tracked_with_each_kind_of_prompt(
-    browser: Any, tiny: str, clip: Path, tmp_path: Path, prompt: str
+    seen: Watched, clip: Path, tmp_path: Path, prompt: str
 ) -> None:
-    seen = watch(browser, tiny)
     page = seen.page
     objects = [one for frame in islice(make_clip(CLIP), CLIP_FRAMES) for one in frame.objects]
     page.fill("#al-quick textarea", asked(objects))
@@ -193,12 +184,9 @@ def test_a_clip_is_tracked_with_each_kind_of_prompt(
         video = take(page, "#al-video-save", tmp_path / "again.mp4")
         assert open_video(video).codec == "h264"
         assert len(list(read_frames(video))) == CLIP_FRAMES
-    no_complaints(seen)
-    seen.page.context.close()
 
 
-def test_wrong_videos_are_refused_in_a_sentence(browser: Any, tiny: str, tmp_path: Path) -> None:
-    seen = watch(browser, tiny)
+def test_wrong_videos_are_refused_in_a_sentence(seen: Watched, tmp_path: Path) -> None:
     page = seen.page
     page.fill("#al-quick textarea", "red star")
     fake = tmp_path / "notes.mp4"
@@ -214,12 +202,9 @@ def test_wrong_videos_are_refused_in_a_sentence(browser: Any, tiny: str, tmp_pat
     label(page, "video")
     told = page.inner_text("#al-video-status")
     assert "longer.mp4 is 3 seconds long; 2 seconds at most here" in told
-    no_complaints(seen)
-    seen.page.context.close()
 
 
-def test_an_ontology_shows_its_errors_at_their_line(browser: Any, quick: Any) -> None:
-    seen = watch(browser, quick[0])
+def test_an_ontology_shows_its_errors_at_their_line(seen: Watched) -> None:
     page = seen.page
     page.get_by_role("tab", name="Ontology").click()
     page.set_input_files(
@@ -238,70 +223,89 @@ def test_an_ontology_shows_its_errors_at_their_line(browser: Any, quick: Any) ->
     page.wait_for_selector("#al-classes li >> nth=1")
     assert "${alert(1)} <b>{{pet}}" in page.inner_text("#al-classes")
     assert "prompts: [dog]" in page.inner_text("#al-yaml")
-    no_complaints(seen)
-    seen.page.context.close()
 
 
-def test_nothing_found_offers_what_came_nearest(browser: Any, quick: Any, tmp_path: Path) -> None:
-    seen = watch(browser, quick[0])
+def test_nothing_found_offers_what_came_nearest(seen: Watched, scene: Path) -> None:
     page = seen.page
-    page.fill("#al-quick textarea", "cat, dog")
+    objects = list(make_scene(SCENE).objects)
+    ask(page, asked(objects), objects[0].shape)
     page.fill("#al-image-start input[type=number]", "1")
-    add(page, "image", make_pictures(tmp_path, 1) / "0000.png")
+    add(page, "image", scene)
     label(page, "image")
     told = page.inner_text("#al-image-status")
     assert "No objects found that reach the threshold. The nearest below it" in told
-    best = float(page.inner_text("#al-image-status .al-chips li >> nth=0").split()[-1])
-    page.fill("#al-image-threshold input[type=number]", str(best - 0.01))
+    best = page.inner_text("#al-image-status .al-chips li >> nth=0").split()[-1]
+    assert rows(page, "image") == []
+    page.click("#al-image-nearest")
     page.wait_for_selector("#al-image-objects tbody tr >> visible=true")
-    assert f"{best:.2f}" in rows(page, "image")[0]
-    no_complaints(seen)
-    seen.page.context.close()
+    assert best in rows(page, "image")[0]
+    page.wait_for_selector("#al-image-nearest", state="hidden")
+    assert "No objects found" not in page.inner_text("#al-image-status")
 
 
-def test_two_visitors_get_their_own_results(browser: Any, quick: Any, tmp_path: Path) -> None:
-    pictures = make_pictures(tmp_path, 2)
-    both = [watch(browser, quick[0]) for _ in range(2)]
-    for seen, words, name in zip(both, ("cat", "dog"), ("0000.png", "0001.png"), strict=True):
-        seen.page.fill("#al-quick textarea", words)
-        seen.page.fill("#al-image-start input[type=number]", "0.1")
-        add(seen.page, "image", pictures / name)
+def test_two_visitors_get_their_own_results(
+    browser: Any, server: Any, scene: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    Image.fromarray(make_scene(SCENE + 1).image).save(other)
+    both = [watch(browser, server[0]) for _ in range(2)]
+    given = [(scene, "mine"), (other, "yours")]
+    for seen, seed, (path, name) in zip(both, (SCENE, SCENE + 1), given, strict=True):
+        words = ", ".join(dict.fromkeys(f"{one.name} = {name}" for one in make_scene(seed).objects))
+        ask(seen.page, words, name)
+        add(seen.page, "image", path)
     for seen in both:
         seen.page.click("#al-image-run")
-    for seen, words, name in zip(both, ("cat", "dog"), ("0000.png", "0001.png"), strict=True):
+    for seen, (path, name) in zip(both, given, strict=True):
         seen.page.wait_for_selector("#al-image-objects tbody tr >> visible=true")
-        assert {row.split()[0] for row in rows(seen.page, "image")} == {words}
-        assert name in (seen.page.get_attribute("#al-image-gallery svg", "aria-label") or "")
+        assert {row.split()[0] for row in rows(seen.page, "image")} == {name}
+        told = seen.page.get_attribute("#al-image-gallery svg", "aria-label")
+        assert told == f"{path.name} with its labels"
         no_complaints(seen)
         seen.page.context.close()
 
 
 def workers(server: psutil.Process) -> list[psutil.Process]:
-    """Return the server's worker processes."""
-    return [one for one in server.children() if "autolabel.app.worker" in " ".join(one.cmdline())]
+    """Return the server's worker processes that are alive."""
+    return [
+        one
+        for one in server.children()
+        if one.status() != psutil.STATUS_ZOMBIE
+        and "autolabel.app.worker" in " ".join(one.cmdline())
+    ]
+
+
+def held(server: psutil.Process) -> psutil.Process:
+    """Return the worker that takes the next job, stopped where it is."""
+    for _ in range(10_000):
+        if found := workers(server):
+            found[-1].suspend()
+            return found[-1]
+    raise AssertionError("there is no worker")
 
 
 def test_the_page_survives_a_crash_and_a_cancel_is_immediate(
-    browser: Any, slow: Any, tmp_path: Path
+    browser: Any, server: Any, scene: Path
 ) -> None:
-    address, server = slow
-    picture = make_pictures(tmp_path, 1) / "0000.png"
+    address, process = server
     first, second = watch(browser, address), watch(browser, address)
     for seen in (first, second):
-        seen.page.fill("#al-quick textarea", "cat")
-        add(seen.page, "image", picture)
+        ask(seen.page, "cat", "cat")
+        add(seen.page, "image", scene)
+    worker = held(process)
     first.page.click("#al-image-run")
-    first.page.wait_for_selector("#al-image-status >> text=Finding and outlining")
+    first.page.wait_for_selector("#al-image-status >> text=Loading the models")
     second.page.click("#al-image-run")
     second.page.wait_for_selector("#al-image-status >> text=You are next")
-    for worker in workers(server):
-        worker.send_signal(signal.SIGSEGV)
+    worker.send_signal(signal.SIGSEGV)
+    worker.resume()
+    psutil.wait_procs([worker], timeout=10)
+    worker = held(process)
     first.page.wait_for_selector("#al-image-status >> text=crashed (signal SIGSEGV)")
-    second.page.wait_for_selector("#al-image-status >> text=Finding and outlining")
-    running = workers(server)
+    second.page.wait_for_selector("#al-image-status >> text=Loading the models")
     second.page.click("#al-image-cancel")
     second.page.wait_for_selector("#al-image-status >> text=Cancelled")
-    assert psutil.wait_procs(running, timeout=5)[1] == []
+    assert psutil.wait_procs([worker], timeout=5)[1] == []
     second.page.wait_for_selector("#al-image-run:not([disabled])")
     for seen in (first, second):
         no_complaints(seen)
@@ -309,13 +313,13 @@ def test_the_page_survives_a_crash_and_a_cancel_is_immediate(
 
 
 def test_uploads_are_limited_and_nothing_else_is_served(
-    browser: Any, quick: Any, tmp_path: Path
+    seen: Watched, server: Any, tmp_path: Path
 ) -> None:
-    seen = watch(browser, quick[0])
+    address, process = server
     large = tmp_path / "large.png"
     large.write_bytes(b"\x89PNG" + bytes(2 * 2**20))
     answer = seen.page.request.post(
-        f"{quick[0]}/gradio_api/upload",
+        f"{address}/gradio_api/upload",
         multipart={
             "files": {"name": "a.png", "mimeType": "image/png", "buffer": large.read_bytes()}
         },
@@ -324,12 +328,12 @@ def test_uploads_are_limited_and_nothing_else_is_served(
     (root,) = [
         path
         for path in Path(tempfile.gettempdir()).glob("autolabel-app-*")
-        if quick[1].pid in {one.pid for one in holders(path / "lock")}
+        if process.pid in {one.pid for one in holders(path / "lock")}
     ]
     (root / "visits" / "secret.txt").write_text("secret")
     for path in ("/etc/passwd", f"{root}/visits/secret.txt", f"{root}/lock"):
-        assert seen.page.request.get(f"{quick[0]}/gradio_api/file={path}").status in (403, 404)
-    policy = seen.page.request.get(quick[0]).headers["content-security-policy"]
+        assert seen.page.request.get(f"{address}/gradio_api/file={path}").status in (403, 404)
+    policy = seen.page.request.get(address).headers["content-security-policy"]
     assert "default-src 'self'" in policy
     seen.page.context.close()
 
@@ -346,8 +350,8 @@ def holders(path: Path) -> list[psutil.Process]:
     return found
 
 
-def test_a_phone_sees_the_page_without_scrolling_sideways(browser: Any, quick: Any) -> None:
-    seen = watch(browser, quick[0], viewport={"width": 360, "height": 740})
+def test_a_phone_sees_the_page_without_scrolling_sideways(browser: Any, server: Any) -> None:
+    seen = watch(browser, server[0], viewport={"width": 360, "height": 740})
     assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
     assert seen.page.get_by_text("Your outlines appear here").is_visible()
     no_complaints(seen)
