@@ -17,7 +17,7 @@ from tests.command import ROOT, command
 
 CHROMIUM = shutil.which("chromium")
 WITHOUT = "no chromium on PATH: .ci/browser installs it"
-PATIENCE = 25_000
+PATIENCE = 30_000
 """Milliseconds that anything may take on a page, other work on the machine included."""
 FLAGS = [
     "--headless",

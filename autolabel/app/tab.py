@@ -131,7 +131,9 @@ class Tab:
                     elem_id=f"al-{kind}-pictures",
                 )  # fmt: skip
                 self.zip = gr.Button("Export as zip", size="md", elem_id=f"al-{kind}-zip")
-                self.keep = gr.Button("Open as a project", size="md", elem_id=f"al-{kind}-keep")
+                self.keep = gr.Button(
+                    "Open as a project", size="md", min_width=170, elem_id=f"al-{kind}-keep"
+                )
             self.files = gr.HTML(elem_id=f"al-{kind}-files")
             with gr.Accordion("Copy as command", open=False, elem_id=f"al-{kind}-copy"):
                 self.command = gr.Code(

@@ -91,10 +91,12 @@ def add(page: Any, kind: str, *files: Path) -> None:
 
 def label(page: Any, kind: str) -> None:
     """Press Label and wait for the end."""
+    page.eval_on_selector_all(
+        f"#al-{kind}-status .al-note", "notes => notes.forEach(one => { one.id = 'old'; })"
+    )
     page.click(f"#al-{kind}-run")
-    page.wait_for_selector(f"#al-{kind}-cancel")
-    page.wait_for_selector(f"#al-{kind}-cancel", state="hidden")
-    page.wait_for_selector(f"#al-{kind}-status .al-note")
+    page.wait_for_selector(f"#al-{kind}-status .al-note:not(#old)")
+    page.wait_for_selector(f"#al-{kind}-run:not([disabled])")
 
 
 def rows(page: Any, kind: str) -> list[str]:
