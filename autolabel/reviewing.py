@@ -50,6 +50,7 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
         "classes": project.classes(),
         "crowded": flags.crowded,
         "suggested": _suggested(project),
+        "doubts": project.stats().doubts > 0,
         "failures": bool(project.media_ids("failed")),
     }
     ran = subprocess.run(

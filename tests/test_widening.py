@@ -271,7 +271,7 @@ def test_all_together() -> None:
 
 
 def test_other_views_are_another_run() -> None:
-    now = RunIdentity("a", "w", "b", "v", ("red",), 0.1, "m", "640:0.25", "flip")
+    now = RunIdentity("a", "w", "b", "v", ("red",), 0.1, "m", tile="640:0.25", tta="flip")
     assert now.changes(now.as_meta()) == []
     before = replace(now, grounder_weights="x", tile="", tta="none").as_meta()
     del before["tile"], before["tta"]  # as an older project has it

@@ -51,7 +51,7 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
     Args:
         order: ``datasets`` (name by kind, "image" and "video"), ``classes`` (name and colour),
             ``crowded`` (labels that make a crowd), ``suggested`` (names of pictures, best
-            first), ``failures`` (whether there are any).
+            first), ``doubts`` and ``failures`` (whether there are any).
     """
     made: dict[str, Any] = {}
     for kind, name in order["datasets"].items():
@@ -144,8 +144,8 @@ def _views(dataset: Any, kind: str, order: dict[str, Any]) -> None:
     if kind == "image" and order["suggested"]:
         named = dataset.match(F("name").is_in(order["suggested"]))
         wanted["0 suggested"] = named
-    if kind == "image":
-        wanted["1 in doubt"] = labels(pending & F("doubt").exists())
+    if order["doubts"]:
+        wanted["0 in doubt"] = labels(pending & F("doubt").exists())
     wanted["1 ambiguous"] = labels(pending & (F("margin") < SMALL_MARGIN))
     wanted["2 near the threshold"] = labels(pending & (F("above") < NEAR))
     wanted["3 low mask score"] = labels(pending & (F("mask_score") < LOW_MASK))

@@ -119,10 +119,9 @@ class HfSession:
             InputError: If the frame's size isn't that of the frames before.
         """
         prepared = frame if isinstance(frame, Prepared) else self._tracker.prepare(frame)
-        size = (prepared.height, prepared.width)
-        if self._clock >= 0 and size != self._size:
-            raise InputError(f"frame of {size} after frames of {self._size} (rows, columns)")
-        self._size = size
+        before, self._size = self._size, (prepared.height, prepared.width)
+        if self._clock >= 0 and before != self._size:
+            raise InputError(f"frame of {self._size} after frames of {before} (rows, columns)")
         self._clock += 1
         self._frame = pixels_of(self._tracker.prepare_pixels, prepared.pixels, "cpu")
         self._features = None
@@ -154,9 +153,8 @@ class HfSession:
 
     def forget(self, ids: Sequence[int]) -> None:
         """Drop what was tracked of these objects since their prompts, which stay."""
-        for object_id in ids:
-            if object_id in self._objects:
-                self._objects[object_id].output_dict_per_obj[0]["non_cond_frame_outputs"].clear()
+        for object_id in set(ids) & set(self._objects):
+            self._objects[object_id].output_dict_per_obj[0]["non_cond_frame_outputs"].clear()
 
     def state(self) -> bytes:
         """Return what ``restore`` needs to go on with the next frame."""
@@ -197,9 +195,8 @@ class HfSession:
         corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
         scale = torch.tensor([side / self._size[1], side / self._size[0]])
         points = torch.tensor([*corners, *prompt.points], dtype=torch.float32) * scale
-        labels = [*(CORNERS if corners else ()), *prompt.labels]
-        told = torch.tensor(labels, dtype=torch.int32)[None, None]
-        inputs = {"point_coords": points[None, None], "point_labels": told}
+        told = torch.tensor([*(CORNERS if corners else ()), *prompt.labels], dtype=torch.int32)
+        inputs = {"point_coords": points[None, None], "point_labels": told[None, None]}
         session.add_point_inputs(0, self._clock, inputs)
 
     @torch.inference_mode()

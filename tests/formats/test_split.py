@@ -147,5 +147,5 @@ def test_an_unknown_class_is_refused_with_a_near_one(tmp_path: Path) -> None:
             export(project, "coco", tmp_path / "c", select=Selection(classes=("zebr",)))
         with pytest.raises(UsageError, match="expected 0 to 1"):
             Selection(min_score=2)
-        with pytest.raises(UsageError, match="'pending'"):
-            Selection(status="pending")
+        with pytest.raises(UsageError, match="'mine'"):
+            Selection(status="mine")

@@ -469,7 +469,12 @@ def test_where_a_model_finds_a_humans_object_again_the_humans_wins(tmp_path: Pat
 def test_a_project_of_the_first_format_is_read_and_keeps_its_labels(tmp_path: Path) -> None:
     folder = make_project(tmp_path, 1)
     with sqlite3.connect(folder / "labels.db") as db:
+        (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'annotations'").fetchone()
         for statement in (
+            "DROP VIEW annotations",
+            "ALTER TABLE candidates DROP COLUMN opinions",
+            "ALTER TABLE labels DROP COLUMN doubt",
+            view.replace("l.source, l.status, l.doubt", "l.source, l.status"),
             "DROP TABLE history",
             "DROP TABLE reviewed",
             "ALTER TABLE labels DROP COLUMN tags",
