@@ -337,7 +337,6 @@ def test_uploads_are_limited_and_nothing_else_is_served(
         assert seen.page.request.get(f"{address}/gradio_api/file={path}").status in (403, 404)
     policy = seen.page.request.get(address).headers["content-security-policy"]
     assert "default-src 'self'" in policy
-    seen.page.context.close()
 
 
 def holders(path: Path) -> list[psutil.Process]:
