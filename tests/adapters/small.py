@@ -100,6 +100,15 @@ def owlv2(folder: Path, side: int = 64) -> Path:
     return folder
 
 
+def mm_grounding_dino(folder: Path) -> Path:
+    """Write a random MM Grounding DINO with the words of bert-base-uncased."""
+    from transformers import MMGroundingDinoConfig, MMGroundingDinoForObjectDetection
+
+    from tests.ground.test_grounding_dino import save
+
+    return save(MMGroundingDinoForObjectDetection, MMGroundingDinoConfig, folder)
+
+
 def omdet_turbo(folder: Path, side: int = 64) -> Path:
     from transformers import (
         DetrImageProcessor,

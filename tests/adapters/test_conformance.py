@@ -24,6 +24,7 @@ from tests.fakes import Ellipses
 
 MODELS = [
     ("grounder", "grounding-dino", "tiny"),
+    ("grounder", "mm-grounding-dino", "mm_grounding_dino"),
     ("grounder", "owlv2", "owlv2"),
     ("grounder", "omdet-turbo", "omdet_turbo"),
     ("grounder", "florence-2", "florence2"),
