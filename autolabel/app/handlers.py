@@ -20,6 +20,8 @@ from autolabel.ontology import Ontology, parse_ontology, parse_quick, to_yaml
 from autolabel.ontology.model import DEFAULT_THRESHOLD
 
 LOG = logging.getLogger(__name__)
+Files = str | list[str] | None
+"""What a file field holds."""
 TICK = 0.15
 """Seconds between looks at a job."""
 EXAMPLE_SEED = {"image": 21, "video": 11}
@@ -45,6 +47,11 @@ class Asked:
         if self.yaml.strip():
             return parse_ontology(self.yaml, "ontology")
         raise OntologyError("type what to find, or write an ontology", "nothing is asked for")
+
+
+def listed(files: Files) -> list[str]:
+    """Return the files that a file field holds."""
+    return [files] if isinstance(files, str) else files or []
 
 
 def sentence(error: Exception) -> str:

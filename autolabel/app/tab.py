@@ -12,7 +12,7 @@ import gradio as gr
 from autolabel.app import handlers, html
 from autolabel.app.desk import Visit
 from autolabel.app.guard import Update, told
-from autolabel.app.handlers import Asked
+from autolabel.app.handlers import Asked, Files
 from autolabel.app.jobs import DONE, Job
 from autolabel.app.limits import EXTENSIONS
 from autolabel.app.results import Found
@@ -91,10 +91,9 @@ class Tab:
             self.cancel = gr.Button(
                 "Cancel", variant="stop", visible=False, elem_id=f"al-{kind}-cancel"
             )
-        size = f"Up to {limits.megabytes} MB a file"
-        more = f", {limits.pictures} pictures"
-        long = f", {limits.seconds:g} seconds and {limits.frames} frames"
-        self._limits = f"{size}{more if kind == 'image' else long}."
+        more = f"{limits.pictures} pictures"
+        long = f"{limits.seconds:g} seconds and {limits.frames} frames"
+        self._limits = f"Up to {limits.megabytes} MB a file, {more if kind == 'image' else long}."
 
     def _results(self) -> None:
         """Lay out what a visitor gets."""
@@ -144,7 +143,7 @@ class Tab:
     def connect(self) -> None:
         """Connect the parts with what they do."""
         page = self.page
-        asked = [page.quick, page.yaml, self.start_threshold]
+        asked = [self.file, page.quick, page.yaml, self.start_threshold]
         chosen = [self.models, *([self.prompt, self.every] if self.kind == "video" else [])]
         self._shown = [
             self.status, self.results, self.legend, self.style, self.which, self.slider,
@@ -152,7 +151,6 @@ class Tab:
             *([self.player] if self.kind == "video" else []),
         ]  # fmt: skip
         self.file.upload(told(self._add, self.status), [self.file], [self.status], **FREE)
-        self.file.clear(told(self._clear, self.status), None, [self.status], **FREE)
         self.example.click(
             told(self._example, self.status), None,
             [self.file, page.quick, page.classes, page.yaml, page.made, self.models, self.status],
@@ -201,18 +199,12 @@ class Tab:
         """Return whose page it is."""
         return self.desk.visit(session(request))
 
-    def _add(self, files: str | list[str] | None, request: gr.Request) -> Update:
+    def _add(self, files: Files, request: gr.Request) -> Update:
         """Files were uploaded."""
-        paths = [files] if isinstance(files, str) else files or []
         try:
-            self.desk.add(self._visit(request), self.kind, paths)
+            self.desk.add(self._visit(request), self.kind, handlers.listed(files))
         except AutolabelError as error:
             return {self.status: html.note("error", html.text(handlers.sentence(error)))}
-        return {self.status: gr.skip()}
-
-    def _clear(self, request: gr.Request) -> Update:
-        """The files were taken away again."""
-        self._visit(request).uploads.pop(self.kind, None)
         return {self.status: gr.skip()}
 
     def _example(self, request: gr.Request) -> Update:
@@ -230,15 +222,22 @@ class Tab:
         }
 
     async def _label_pictures(
-        self, quick: str, yaml: str, threshold: float, models: str, request: gr.Request
+        self,
+        files: Files,
+        quick: str,
+        yaml: str,
+        threshold: float,
+        models: str,
+        request: gr.Request,
     ) -> AsyncIterator[Update]:
         """Label pictures."""
         asked = Asked(quick or "", yaml or "", threshold)
-        async for update in self._label(asked, {"preset": models}, request):
+        async for update in self._label(files, asked, {"preset": models}, request):
             yield update
 
     async def _label_video(
         self,
+        files: Files,
         quick: str,
         yaml: str,
         threshold: float,
@@ -250,16 +249,19 @@ class Tab:
         """Label a video."""
         asked = Asked(quick or "", yaml or "", threshold)
         options = {"preset": models, "prompt_type": prompt, "keyframe_every": int(every)}
-        async for update in self._label(asked, options, request):
+        async for update in self._label(files, asked, options, request):
             yield update
 
     async def _label(
-        self, asked: Asked, options: dict[str, Any], request: gr.Request
+        self, files: Files, asked: Asked, options: dict[str, Any], request: gr.Request
     ) -> AsyncIterator[Update]:
         """Label what was uploaded, and show how far it is and what was found."""
         visit = self._visit(request)
         try:
             ontology = asked.ontology()
+            self.desk.add(
+                visit, self.kind, handlers.listed(files)
+            )  # what is seen, whatever came before
             job = self.desk.label(visit, self.kind, to_yaml(ontology), options)
         except AutolabelError as error:
             yield {self.status: html.note("error", html.text(handlers.sentence(error)))}
