@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import OntologyError, UsageError
 from autolabel.evaluate.truth_project import read_truth, reviewed_truth
-from autolabel.labeling import class_rows, selection_meta
+from autolabel.labeling import select_anew
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.ontology.edit import set_values
-from autolabel.pipeline import Question, instances_of
 from autolabel.probability import META_KEY
 from autolabel.store import Project
 
@@ -75,7 +74,7 @@ def calibrate(
             settings = found.chosen.settings()
             iou = found.chosen.duplicate_iou
             defaults = {} if iou == before.duplicate_iou else {"duplicate_iou": iou}
-            selected = _reselect(project, set_values(path, settings, defaults))
+            selected = select_anew(project, set_values(path, settings, defaults))
         project.set_meta({META_KEY: found.probabilities.as_text()})
         return CalibrationReport(found, str(path), change, selected)
 
@@ -112,14 +111,3 @@ def _check_prompts(project: Project, ontology: Ontology) -> None:
             "differ; give the ontology of the run",
             ontology.path,
         )
-
-
-def _reselect(project: Project, ontology: Ontology) -> int:
-    """Select a project's labels anew; what a human decided stays."""
-    floor = float(project.meta().get("floor", "0"))
-    question = Question(ontology, tuple(project.prompts()), floor)
-    return project.reselect(
-        lambda _media, found: instances_of(found, question),
-        selection_meta(ontology),
-        class_rows(ontology),
-    )

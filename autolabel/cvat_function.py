@@ -14,15 +14,14 @@ import logging
 from typing import Any
 
 import cvat_sdk.auto_annotation as cvataa
-import numpy as np
 import PIL.Image
-import PIL.ImageOps
 from cvat_sdk.masks import encode_mask
 
 from autolabel import masks, registry
 from autolabel.config import DEFAULT_FLOOR, RunConfig
 from autolabel.crew import load_stages
 from autolabel.errors import UsageError
+from autolabel.media.pictures import displayed
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.pipeline import Question, Stages, label_images
 from autolabel.types import Instance
@@ -94,8 +93,7 @@ class OntologyFunction:
                 thresholds; ``conv_mask_to_poly`` asks for polygons.
             image: The frame.
         """
-        upright = PIL.ImageOps.exif_transpose(image).convert("RGB")
-        (found,) = label_images([np.asarray(upright)], self._question, self._stages)
+        (found,) = label_images([displayed(image)], self._question, self._stages)
         least = context.conf_threshold
         kept = [one for one in found.instances if _passes(one, least)]
         shapes = [self._shape(one, context.conv_mask_to_poly) for one in kept]

@@ -216,10 +216,13 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def _never_arrived(error: BaseException) -> bool:
-    """Return whether the request can't have been taken: there was no connection at all."""
-    reason = getattr(error, "reason", error)
-    return isinstance(reason, ConnectionRefusedError | OSError) and not isinstance(
-        reason, TimeoutError | ConnectionResetError | BrokenPipeError | http.client.HTTPException
+    """Return whether the request can't have been taken: there was no connection at all.
+
+    urllib wraps what goes wrong until a request is sent; what comes bare came afterwards.
+    """
+    reason = error.reason if isinstance(error, urllib.error.URLError) else None
+    return isinstance(reason, OSError) and not isinstance(
+        reason, TimeoutError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError
     )
 
 

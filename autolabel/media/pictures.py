@@ -94,10 +94,15 @@ def read_image(path: str | Path) -> tuple[Frame, str]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture.width, picture.height)
             picture.load()
-            pixels = _to_rgb(_upright(picture))
+            pixels = displayed(picture)
     except Exception as error:  # a decoder fed with untrusted bytes can raise anything
         raise InputError(f"{path}: {_reason(error)}") from error
     return Frame(pixels), hashlib.sha256(data).hexdigest()
+
+
+def displayed(picture: Image.Image) -> Pixels:
+    """Return an opened picture as a person sees it: upright, in eight bits, uint8 (H, W, 3)."""
+    return _to_rgb(_upright(picture))
 
 
 def file_key(path: str | Path) -> str:

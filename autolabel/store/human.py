@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,26 +139,19 @@ class HumanEdits(Reader):
     def for_review(self) -> Iterator[ReviewMedia]:
         """Yield every input that is done, by id, with its labels, rejected ones included."""
         names = self.class_names()
-        media_columns = ", ".join(f"m.{name}" for name in rows.MEDIA.split(", "))
         with errors_told(self.folder), closing(self._reader.connect()) as db:
             db.execute("BEGIN")
-            labels = groupby(
-                db.execute(
-                    f"""SELECT {rows.INSTANCE}, l.tags, m.id FROM media m CROSS JOIN labels l
-                    ON l.media_id = m.id {rows.LABEL_CANDIDATE}
-                    WHERE m.status = 'done' AND NOT l.deleted ORDER BY m.id, l.frame_index, l.id"""
-                ),
-                key=itemgetter(-1),
+            media_rows = db.execute(
+                f"SELECT id, tags, {rows.MEDIA} FROM media WHERE status = 'done' ORDER BY id"
             )
-            owner, group = next(labels, (None, iter(())))
-            for media_id, tags, *values in db.execute(
-                f"SELECT m.id, m.tags, {media_columns} FROM media m WHERE m.status = 'done' "
-                "ORDER BY m.id"
-            ):
-                media, found = MediaRecord(*values), []
-                if media_id == owner:
-                    found = [_review_label(media, row, names) for row in group]
-                    owner, group = next(labels, (None, iter(())))
+            label_rows = db.execute(
+                f"""SELECT {rows.INSTANCE}, l.tags, m.id FROM media m CROSS JOIN labels l
+                ON l.media_id = m.id {rows.LABEL_CANDIDATE}
+                WHERE m.status = 'done' AND NOT l.deleted ORDER BY m.id, l.frame_index, l.id"""
+            )
+            for (media_id, tags, *values), labels in rows.with_labels(media_rows, label_rows):
+                media = MediaRecord(*values)
+                found = [_review_label(media, row, names) for row in labels]
                 yield ReviewMedia(media_id, media, tuple(json.loads(tags)), found)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:

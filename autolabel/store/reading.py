@@ -161,15 +161,9 @@ class Reader:
                 WHERE {_LABELLED} AND l.status IN ({marks}) ORDER BY m.name, l.frame_index""",
                 tuple(statuses),
             )
-            groups = groupby(label_rows, key=itemgetter(-1))
-            owner, group = next(groups, (None, iter(())))
-            for media_id, *values in media_rows:
+            for (_, *values), labels in rows.with_labels(media_rows, label_rows):
                 media = MediaRecord(*values)
-                if media_id != owner:
-                    yield media, iter(())
-                    continue
-                yield media, rows.read_instances(media, group)
-                owner, group = next(groups, (None, iter(())))
+                yield media, rows.read_instances(media, labels)
 
     def iter_labelled(
         self, statuses: Collection[str] = EXPORTED

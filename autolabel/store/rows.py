@@ -224,6 +224,25 @@ def read_instance(media: MediaRecord, row: Row) -> Instance:
     )
 
 
+def with_labels(
+    media_rows: Iterable[Row], label_rows: Iterable[Row]
+) -> Iterator[tuple[Row, Iterator[Row]]]:
+    """Yield each medium's row with the rows of its labels; read them before the next medium.
+
+    Args:
+        media_rows: The medium's id comes first.
+        label_rows: In the same order of media, whose ids come last.
+    """
+    groups = groupby(label_rows, key=itemgetter(-1))
+    owner, group = next(groups, (None, iter(())))
+    for row in media_rows:
+        if row[0] != owner:
+            yield row, iter(())
+            continue
+        yield row, group
+        owner, group = next(groups, (None, iter(())))
+
+
 def read_instances(media: MediaRecord, rows: Iterable[Row]) -> Iterator[Instance]:
     """Yield labels, frame by frame, in an order that doesn't depend on when they were stored."""
     for _, frame in groupby(rows, key=itemgetter(0)):

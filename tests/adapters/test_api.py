@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,22 @@ def test_a_nonsensical_answer_is_one_pictures_failure(
 @pytest.mark.parametrize("reply", ["hang", "drip", "cut"])
 def test_a_task_that_may_have_been_taken_is_not_sent_again(service: Service, reply: str) -> None:
     service.replies = [reply]
+    api, _ = client(service)
+    with pytest.raises(InputError):
+        api.ground([IMAGE], ["cat"], 0.1)
+    assert service.asked == ["POST /v2/task/dinox/detection"]
+
+
+@pytest.mark.parametrize(
+    "broken", [ssl.SSLEOFError(8, "EOF"), OSError(errno.ENETDOWN, "Network is down")], ids=repr
+)
+def test_a_task_whose_answer_is_lost_on_the_way_is_not_sent_again(
+    service: Service, broken: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_client: Client, answer: Any) -> bytes:
+        raise broken
+
+    monkeypatch.setattr(Client, "_read", read)  # what a real network does to an answer
     api, _ = client(service)
     with pytest.raises(InputError):
         api.ground([IMAGE], ["cat"], 0.1)

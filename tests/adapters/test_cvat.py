@@ -139,3 +139,30 @@ def test_a_frame_is_seen_as_displayed() -> None:
     made = function(None)
     there = [shape.points for shape in made.detect(context, upright)]
     assert [shape.points for shape in made.detect(context, stored)] == there
+
+
+class Seen(Blobs):
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.images: list[np.ndarray] = []
+
+    def ground(self, images: Any, prompts: Any, floor: float) -> Any:
+        self.images += images
+        return super().ground(images, prompts, floor)
+
+
+def test_deep_and_transparent_frames_are_seen_as_a_run_sees_them() -> None:
+    deep = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+    clear = np.zeros((48, 64, 4), np.uint8)
+    context = driver._DetectionFunctionContextImpl(
+        frame_name="x", conf_threshold=None, conv_mask_to_poly=False
+    )
+    seen = Seen()
+    made = cvat_function.OntologyFunction(parse_ontology(ONTOLOGY), Stages(seen, None))
+    made.detect(context, Pillow.fromarray(deep))
+    made.detect(context, Pillow.fromarray(clear))
+    gray, white = seen.images
+    assert (gray[0, 0, 0], gray[24, 0, 0], gray[-1, -1, 0]) == (0, 128, 255)
+    assert (white == 255).all()

@@ -126,6 +126,28 @@ def test_a_duplicate_iou_that_removes_doubles_is_chosen(tmp_path: Path) -> None:
         assert opened.count_labels() == 20
 
 
+def test_labels_selected_anew_leave_out_what_a_human_has_drawn(tmp_path: Path) -> None:
+    ontology = tmp_path / "o.yaml"
+    ontology.write_text("cat: cat\n")
+    x1, y1, x2, y2 = slot(0)
+    double = (x1 + 10, y1, x2 + 10, y2)  # IoU 0.6 with the cat's own box
+    found = {f"{n}.png": [(slot(0), {"cat": 0.8}), (double, {"cat": 0.79})] for n in range(20)}
+    pictures = {**found, "drawn.png": [(double, {"cat": 0.8})]}
+    project, _ = make_project(tmp_path / "p", ontology, pictures)
+    with Project.open(project) as opened:
+        media = opened.find("drawn.png")
+        assert isinstance(media, MediaRecord)
+        there = opened.candidates("drawn.png")
+        opened.clear("drawn.png")
+        human = Instance(0, slot(0), source="human", status="accepted")
+        opened.commit([Result(media, 1, 2, there, [human])])
+    truth = write_truth(tmp_path / "t.json", ["cat"], {name: [(0, "cat")] for name in found})
+    api.calibrate(project, truth)
+    assert load_ontology(ontology).duplicate_iou <= 0.6
+    with Project.open(project, readonly=True) as opened:
+        assert [one.source for one in opened.instances("drawn.png")] == ["human"]
+
+
 def test_a_margin_that_lets_negatives_win_is_chosen(tmp_path: Path) -> None:
     ontology = tmp_path / "o.yaml"
     ontology.write_text("classes:\n  - name: dog\n    not: [poster]  # flat ones\n")
