@@ -41,7 +41,7 @@ from autolabel.store import Project
 
 if TYPE_CHECKING:
     from autolabel.formats import ExportReport, VerifyReport
-    from autolabel.prompt_lab import LabReport
+    from autolabel.lab.prompts import LabReport
     from autolabel.rendering import RenderReport
 
 __all__ = [
@@ -239,14 +239,14 @@ def try_prompts(
         WeightsError: If weights can't be had.
         StorageError: If the picture can't be written.
     """
-    from autolabel import prompt_lab
-    from autolabel.lab_picture import save_picture
+    from autolabel.lab.picture import save_picture
+    from autolabel.lab.prompts import try_wordings, wordings
 
     if picture is not None and Path(picture).suffix.lower() != ".png":
         raise UsageError(f"--out {picture}: expected the name of a PNG, such as try.png")
     config, _ = make_config(**options)
-    asked = prompt_lab.wordings(_ontology(ontology), prompts, class_name)
-    found = prompt_lab.try_wordings(inputs, asked, load_stages(config), config.floor)
+    asked = wordings(_ontology(ontology), prompts, class_name)
+    found = try_wordings(inputs, asked, load_stages(config), config.floor)
     if picture is not None:
         models = " + ".join((config.grounders, config.segmenter))
         save_picture(found, f"autolabel try   {models}", Path(picture))

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from autolabel import registry
 from autolabel.config import RunConfig, VideoConfig
-from autolabel.device import cpu_cores, resolve_device, use_threads
 from autolabel.engines.local import Share, Work, run_images
 from autolabel.errors import MissingExtra, UsageError
+from autolabel.models.device import cpu_cores, resolve_device, use_threads
 from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.planning import Plan
 from autolabel.progress import Progress
 from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples
 from autolabel.store import Project
-from autolabel.widening import widened_grounder, widened_segmenter
+from autolabel.views.widening import widened_grounder, widened_segmenter
 
 if TYPE_CHECKING:
     from autolabel.engines.parcels import Answer

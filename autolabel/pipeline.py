@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autolabel import masks as rle
-from autolabel.agreement import doubt
 from autolabel.clock import measured
-from autolabel.merging import merge_views
 from autolabel.ontology import Ontology
 from autolabel.select import align, select, to_segment, with_masks
 from autolabel.stages import Grounder, Paid, Segmenter, TextSegmenter
@@ -30,6 +28,8 @@ from autolabel.types import (
     Segments,
     Selected,
 )
+from autolabel.views.agreement import doubt
+from autolabel.views.merging import merge_views
 
 
 @dataclass(frozen=True, slots=True)

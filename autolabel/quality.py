@@ -13,7 +13,7 @@ from autolabel.store import Project
 if TYPE_CHECKING:
     from autolabel.calibrating import CalibrationReport
     from autolabel.conformance import Finding
-    from autolabel.negatives import NegativeReport
+    from autolabel.lab.negatives import NegativeReport
 
 __all__ = ["calibrate", "check_plugin", "measure", "measure_negatives", "report", "suggest"]
 
@@ -111,9 +111,9 @@ def report(
         FormatError: If the truth is wrong or doesn't fit.
         StorageError: If the file can't be written.
     """
-    from autolabel import reporting
+    from autolabel.report.make import report as make_report
 
-    return reporting.report(
+    return make_report(
         Path(project), None if out is None else Path(out), None if truth is None else Path(truth)
     )
 
@@ -125,8 +125,8 @@ def measure_negatives(project: str | Path, truth: str | Path) -> NegativeReport:
         FormatError: If the truth is wrong, or has no picture or class in common.
         ProjectError: If there is no project in the folder, or it holds no candidates.
     """
-    from autolabel import negatives
     from autolabel.evaluate.truth import load_truth
+    from autolabel.lab import negatives
 
     found = load_truth(Path(truth))
     with Project.open(Path(project), readonly=True) as opened:

@@ -1,7 +1,7 @@
 """Which models there are by name, what their weights are, and how one is loaded.
 
 An adapter is one line of ``ADAPTERS`` and its own file, which states its card (licence,
-weights, when to take it: see ``autolabel.cards``). Other packages add theirs as entry points
+weights, when to take it: see ``autolabel.models.cards``). Other packages add theirs as entry points
 in the groups ``autolabel.grounders``, ``autolabel.segmenters`` and ``autolabel.trackers``, and
 ``package.module:Class`` names any importable one. Such a class is called
 ``Class(weights, device=..., dtype=...)``, with the text after the name in the spec (None
@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from autolabel import weights
-from autolabel.cards import Card, read_card
-from autolabel.device import resolve_device, resolve_dtype
 from autolabel.errors import MissingExtra, SpecError, UsageError, WeightsError
+from autolabel.models import weights
+from autolabel.models.cards import Card, read_card
+from autolabel.models.device import resolve_device, resolve_dtype
 from autolabel.stages import Grounder, Segmenter
 
 if TYPE_CHECKING:
-    from autolabel.catalogue import Row
+    from autolabel.models.catalogue import Row
     from autolabel.track.values import Tracker
 
 LOG = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ def card_of(name: str, kind: Kind) -> Card:
 
 def list_models() -> list[Row]:
     """Return what there is: presets, then adapters and plug-ins with their known weights."""
-    from autolabel import catalogue  # late: it imports this
+    from autolabel.models import catalogue  # late: it imports this
 
     return catalogue.list_models()
 

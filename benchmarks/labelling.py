@@ -35,8 +35,8 @@ import autolabel
 from autolabel import registry
 from autolabel.config import RunConfig
 from autolabel.crew import load_stages, share_cores
-from autolabel.device import cpu_cores, resolve_device
 from autolabel.media.pictures import read_image
+from autolabel.models.device import cpu_cores, resolve_device
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.pipeline import Question, Stages, label_images
 from autolabel.segment.sam2_image import _square

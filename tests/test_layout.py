@@ -22,11 +22,11 @@ HEAVY = {
 ADAPTERS = {
     "app/page.py",
     "app/tab.py",
-    "device.py",
+    "models/device.py",
     "draw.py",
     "evaluate/fitting.py",
-    "pretrained.py",
-    "box_prompts.py",
+    "models/pretrained.py",
+    "models/box_prompts.py",
     "engines/ray.py",
     "ground/loading.py",
     "ground/grounding_dino.py",
@@ -41,7 +41,7 @@ ADAPTERS = {
     "review/plugins/autolabel/__init__.py",
     "review/serve.py",
     "ground/ultralytics_names.py",
-    "sam2_checkpoint.py",
+    "models/sam2_checkpoint.py",
     "segment/edgetam.py",
     "segment/sam2_image.py",
 }

@@ -11,7 +11,7 @@ import pytest
 from autolabel import masks
 from autolabel.errors import FormatError, ProjectError
 from autolabel.evaluate.truth import load_truth
-from autolabel.negatives import NegativeReport, measure_negatives
+from autolabel.lab.negatives import NegativeReport, measure_negatives
 from autolabel.ontology import parse_ontology, to_yaml
 from autolabel.store import Project, Result
 from autolabel.types import Candidates, MediaRecord, Proposals

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from autolabel.errors import UsageError
+from autolabel.lab.prompts import wordings
 from autolabel.ontology import parse_ontology
-from autolabel.prompt_lab import wordings
 from tests.coloured import canvas
 from tests.command import autolabel
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from autolabel import registry
-from autolabel.device import resolve_device, resolve_dtype
 from autolabel.errors import MissingExtra, SpecError, UsageError, WeightsError
+from autolabel.models.device import resolve_device, resolve_dtype
 from autolabel.registry import ModelSpec, parse_spec
 
 ROOT = Path(__file__).parents[1]

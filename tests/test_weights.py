@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel import weights
 from autolabel.errors import WeightsError
+from autolabel.models import weights
 from tests.hub_server import COMMIT, Hub, serve
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ SAM = {
 }
 ASK = """
 import sys
-from autolabel import weights
+from autolabel.models import weights
 from autolabel.errors import WeightsError
 try:
     print(weights.resolve(sys.argv[1], files=getattr(weights, sys.argv[2]), kind="grounder"))
@@ -48,7 +48,7 @@ except WeightsError as error:
 """
 HERE = """
 import sys
-from autolabel import weights
+from autolabel.models import weights
 print(weights.is_here(sys.argv[1], files=getattr(weights, sys.argv[2])))
 """
 

@@ -18,8 +18,8 @@ from autolabel.ground.tiles import TiledGrounder
 from autolabel.ontology import ClassSpec, Ontology
 from autolabel.pipeline import Question, Stages, label_images
 from autolabel.segment.tiles import TiledSegmenter
-from autolabel.tiling import windows_of
 from autolabel.types import Image, Instance, Proposals
+from autolabel.views.tiling import windows_of
 from tests.coloured import Colours, Fill, canvas
 
 ONTOLOGY = Ontology(tuple(ClassSpec(name, (name,)) for name in ("red", "green", "blue")))

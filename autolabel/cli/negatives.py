@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from autolabel.negatives import Count, NegativeReport
+    from autolabel.lab.negatives import Count, NegativeReport
 
 MEANING = {
     "helps": "removes more wrong labels than right ones that no other prompt removes",

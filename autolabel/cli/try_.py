@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from autolabel.prompt_lab import LabReport, Trial
+    from autolabel.lab.prompts import LabReport, Trial
 
 
 @click.command("try", short_help="Compare wordings of a prompt on a few pictures.")

@@ -16,11 +16,11 @@ from typing import NamedTuple, Protocol
 
 from autolabel.clock import measured, summed, taken
 from autolabel.config import RunConfig
-from autolabel.device import use_threads
 from autolabel.engines.memory import Limit, in_pieces
 from autolabel.errors import AutolabelError, InputError, StorageError, WeightsError
 from autolabel.media.pictures import read_image
 from autolabel.media.remote import size_and_time
+from autolabel.models.device import use_threads
 from autolabel.pipeline import Labelled, Question, Stages, label_images
 from autolabel.progress import Advance, Progress
 from autolabel.store import Result

@@ -27,11 +27,11 @@ import ray
 import ray.data
 
 from autolabel.config import RunConfig, VideoConfig
-from autolabel.device import resolve_device
 from autolabel.engines.local import Share, Work, run_images
 from autolabel.engines.memory import Limit
 from autolabel.engines.parcels import Answer, Hello, Parcel, Recorder, pack, unpack
 from autolabel.errors import AutolabelError, EngineError, StorageError, UsageError, WeightsError
+from autolabel.models.device import resolve_device
 from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.track.values import Tracker

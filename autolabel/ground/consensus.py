@@ -2,8 +2,9 @@
 
 Two scores for one object are taken as independent evidence: the prompt's score is the chance
 that not both are wrong, ``1 - (1 - a)(1 - b)``. What only one of them found keeps its score.
-What each said is kept beside that (``Proposals.opinions``), so that ``autolabel.agreement`` can
-tell, whatever becomes of thresholds and classes, where they disagree.
+What each said is kept beside that (``Proposals.opinions``), so that
+``autolabel.views.agreement`` can tell, whatever becomes of thresholds and classes, where they
+disagree.
 """
 
 from __future__ import annotations

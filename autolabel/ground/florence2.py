@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import Florence2ForConditionalGeneration
 
-from autolabel.device import autocast
 from autolabel.ground.seen import first_answer
 from autolabel.ground.spans import to_proposals
 from autolabel.ground.squares import pixels_of, token_ids, unknown_words
-from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 BINS = 1000  # places that a coordinate can have along a side of the picture

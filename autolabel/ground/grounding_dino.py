@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autolabel.device import autocast
 from autolabel.errors import WeightsError
 from autolabel.ground.seen import SeenOnce
 from autolabel.ground.spans import (
@@ -28,9 +27,10 @@ from autolabel.ground.spans import (
     to_proposals,
     with_room,
 )
-from autolabel.pretrained import load_pretrained, model_files
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import load_pretrained, model_files
+from autolabel.models.weights import sha256_of
 from autolabel.types import Image, Proposals
-from autolabel.weights import sha256_of
 
 FAMILY = ("grounding-dino", "mm-grounding-dino")
 LEAST_SIDE = 64

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autolabel.device import autocast
 from autolabel.ground.spans import corners, normalise, to_proposals
 from autolabel.ground.squares import (
     batches,
@@ -24,7 +23,8 @@ from autolabel.ground.squares import (
     token_ids,
     unknown_words,
 )
-from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 

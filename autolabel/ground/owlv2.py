@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torchvision.ops import box_iou
 
-from autolabel.device import autocast
 from autolabel.errors import UsageError
 from autolabel.ground.spans import corners, to_proposals
 from autolabel.ground.squares import (
@@ -26,7 +25,8 @@ from autolabel.ground.squares import (
     shrunk,
     token_ids,
 )
-from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import Image, Proposals
 
 MARGIN = 2

@@ -21,12 +21,12 @@ from transformers import (
     Sam3TrackerModel,
 )
 
-from autolabel.box_prompts import BoxPrompted, full_size, pixels_of
-from autolabel.device import autocast
 from autolabel.ground.spans import chosen_rows
 from autolabel.ground.squares import check_finite, padded, token_ids
 from autolabel.masks import encode_many
-from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
+from autolabel.models.box_prompts import BoxPrompted, full_size, pixels_of
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import fingerprint_of, load_pretrained, model_files
 from autolabel.types import RLE, Boxes, Image, Proposals, Segments
 
 TRACKER_NAMES = {

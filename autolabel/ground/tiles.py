@@ -2,7 +2,7 @@
 
 An object is judged by the views that see it whole. A box that a tile's edge cuts is left out
 where another tile shows the object whole, or where a box of another view goes on beyond the
-edge. What is still there twice is merged on masks later (``autolabel.merging``), for which
+edge. What is still there twice is merged on masks later (``autolabel.views.merging``), for which
 every box says in which window it was found. The idea of tiles beside the whole picture is that
 of Akyon et al. 2022, "Slicing Aided Hyper Inference", arXiv:2202.06934.
 """
@@ -18,8 +18,8 @@ from autolabel.boxes import box_iou
 from autolabel.config import Tiling
 from autolabel.ground.pairing import best_first
 from autolabel.stages import Grounder
-from autolabel.tiling import Sides, cut_sides, room_around, windows_of
 from autolabel.types import Boxes, Image, Proposals
+from autolabel.views.tiling import Sides, cut_sides, room_around, windows_of
 
 LOG = logging.getLogger(__name__)
 MOST_BOXES = 2000

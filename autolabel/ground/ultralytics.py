@@ -35,13 +35,13 @@ from ultralytics.nn.tasks import RTDETRDetectionModel, YOLOEModel, load_checkpoi
 from ultralytics.utils import patches
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 
-from autolabel.device import autocast
 from autolabel.errors import UsageError, WeightsError
 from autolabel.ground.names import Names, key_of
 from autolabel.ground.spans import to_proposals
 from autolabel.ground.ultralytics_names import obstacle_of
+from autolabel.models.device import autocast
+from autolabel.models.weights import sha256_of
 from autolabel.types import Image, Proposals
-from autolabel.weights import sha256_of
 
 # Ultralytics puts its own Image.open in the place of Pillow's, for the whole process, which
 # tries to install decoders for files that are no pictures; this puts Pillow's back.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from transformers import EdgeTamModel, Sam2ImageProcessor
 
-from autolabel.box_prompts import BoxPrompted
-from autolabel.pretrained import fingerprint_of, load_pretrained, model_files
+from autolabel.models.box_prompts import BoxPrompted
+from autolabel.models.pretrained import fingerprint_of, load_pretrained, model_files
 
 
 class EdgeTam(BoxPrompted):

@@ -20,7 +20,7 @@ from torch import Tensor
 from autolabel.clock import measured
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
-from autolabel.sam2_checkpoint import DTYPES, load_sam2
+from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
 
 _MEAN = (0.485, 0.456, 0.406)

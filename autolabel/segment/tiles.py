@@ -9,8 +9,8 @@ import numpy as np
 from autolabel.config import Tiling
 from autolabel.masks import pasted
 from autolabel.stages import Segmenter
-from autolabel.tiling import AT_EDGE, room_around, windows_of
 from autolabel.types import RLE, Boxes, Image, Segments
+from autolabel.views.tiling import AT_EDGE, room_around, windows_of
 
 
 class TiledSegmenter:

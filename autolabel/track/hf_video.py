@@ -24,10 +24,10 @@ from transformers import (
     Sam3TrackerVideoModel,
 )
 
-from autolabel.box_prompts import pixels_of
-from autolabel.device import autocast
 from autolabel.errors import InputError, UsageError
-from autolabel.pretrained import load_pretrained, model_files
+from autolabel.models.box_prompts import pixels_of
+from autolabel.models.device import autocast
+from autolabel.models.pretrained import load_pretrained, model_files
 from autolabel.track.hf_memory import forget, from_bytes, to_bytes, to_device
 from autolabel.track.values import Prepared, Prompt, Tracked
 from autolabel.types import Image

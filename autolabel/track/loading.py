@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.sam2_checkpoint import DTYPES, load_sam2
+from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.track.sam2_video import Sam2Tracker
 
 
@@ -12,7 +12,7 @@ def load_tracker(path: Path, *, device: str, dtype: str) -> Sam2Tracker:
     """Return what follows objects through videos with the weights in ``path``.
 
     Args:
-        path: A checkpoint, as ``autolabel.sam2_checkpoint.load_sam2`` takes it.
+        path: A checkpoint, as ``autolabel.models.sam2_checkpoint.load_sam2`` takes it.
         device: "cpu" or "cuda:N".
         dtype: "fp32", "bf16" or "fp16".
 

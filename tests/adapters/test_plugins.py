@@ -10,8 +10,9 @@ import pytest
 
 import autolabel
 import autolabel.api
-from autolabel import cards, formats, registry
+from autolabel import formats, registry
 from autolabel.errors import SpecError, UsageError
+from autolabel.models import cards
 from autolabel.ontology import parse_ontology
 from tests.command import start
 

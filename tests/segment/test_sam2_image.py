@@ -23,7 +23,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from autolabel.errors import UsageError, WeightsError
 from autolabel.masks import decode
 from autolabel.media.pictures import read_image
-from autolabel.sam2_checkpoint import KNOWN, load_sam2, trunk_layout
+from autolabel.models.sam2_checkpoint import KNOWN, load_sam2, trunk_layout
 from autolabel.segment.sam2_image import Sam2Image
 from autolabel.stages import Segmenter
 from autolabel.tiny.segmenter_config import build_model

@@ -11,12 +11,12 @@ from PIL import Image as Pillow
 
 from autolabel.draw import draw
 from autolabel.errors import InputError, UsageError
-from autolabel.evaluate import report_page as html
 from autolabel.evaluate.detection import Evaluation
 from autolabel.evaluate.matching import Pairing
 from autolabel.evaluate.suggest import suggest
 from autolabel.evaluate.truth import Truth, match_names, rle
 from autolabel.media.pictures import read_image
+from autolabel.report import page as html
 from autolabel.store import EXPORTED, Project
 from autolabel.types import Instance
 

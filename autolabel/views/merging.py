@@ -25,8 +25,8 @@ from autolabel import masks
 from autolabel.boxes import box_iou
 from autolabel.ontology import Ontology
 from autolabel.select import align, class_scores, to_segment
-from autolabel.tiling import cut_sides
 from autolabel.types import RLE, Boxes, Candidates, Proposals
+from autolabel.views.tiling import cut_sides
 
 SAME_CLASS = 0.4
 """Masks of one class that overlap so much show one object; outlines of few pixels differ a lot."""

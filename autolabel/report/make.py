@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from autolabel.errors import StorageError, UsageError
-from autolabel.evaluate import report_charts as charts
-from autolabel.evaluate import report_page as html
 from autolabel.evaluate.detection import Evaluation, evaluate_detection
-from autolabel.evaluate.report_data import SIZE_EDGES, curves, ontology_of, overview
 from autolabel.evaluate.truth import Truth
 from autolabel.evaluate.truth_project import read_truth, reviewed, reviewed_truth
 from autolabel.probability import Probabilities
-from autolabel.report_pictures import Pictures
+from autolabel.report import charts
+from autolabel.report import page as html
+from autolabel.report.data import SIZE_EDGES, curves, ontology_of, overview
+from autolabel.report.pictures import Pictures
 from autolabel.store import Project
 
 CURVES = 60

@@ -15,8 +15,8 @@ from PIL import ImageDraw
 from autolabel import masks
 from autolabel.draw import draw, font_for
 from autolabel.errors import StorageError
+from autolabel.lab.prompts import Found, LabReport, Trial
 from autolabel.ontology.model import Color, distinct_colors
-from autolabel.prompt_lab import Found, LabReport, Trial
 from autolabel.types import RLE, Image, Instance
 
 COLUMNS = 4

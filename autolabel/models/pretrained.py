@@ -13,7 +13,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from autolabel.errors import WeightsError
-from autolabel.weights import sha256_of
+from autolabel.models.weights import sha256_of
 
 LOG = logging.getLogger(__name__)
 FEW = 0.01

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from autolabel.device import autocast
 from autolabel.masks import encode_many
+from autolabel.models.device import autocast
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
 
 AT_ONCE = 16

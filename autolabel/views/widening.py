@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autolabel.config import RunConfig
-from autolabel.device import resolve_device
 from autolabel.ground.consensus import Consensus
 from autolabel.ground.flip import Flipped
 from autolabel.ground.tiles import TiledGrounder
+from autolabel.models.device import resolve_device
 from autolabel.segment.tiles import TiledSegmenter
 from autolabel.stages import Grounder, Segmenter
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from autolabel import registry, weights
-from autolabel.cards import Card, read_card
+from autolabel import registry
 from autolabel.errors import SpecError
+from autolabel.models import weights
+from autolabel.models.cards import Card, read_card
 from autolabel.registry import Kind
 
 

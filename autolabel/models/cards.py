@@ -22,8 +22,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from autolabel import weights
 from autolabel.errors import SpecError
+from autolabel.models import weights
 
 SUPPORTS = ("text", "names", "examples", "video", "scores", "masks")
 """Free text, fixed names only, examples as prompts, videos, scores, masks."""

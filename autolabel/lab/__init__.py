@@ -1,0 +1,1 @@
+"""Prompts put to the test: wordings side by side, negatives that earn their keep."""

@@ -1,0 +1,1 @@
+"""What adapters share: where weights come from, devices, reading models in, their cards."""
