@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -227,6 +229,25 @@ def test_a_bad_file_says_which_it_is_and_what_is_wrong(
         read_image(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
+
+
+def test_what_ultralytics_puts_in_place_of_pillow_s_open_is_not_asked(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from ultralytics.utils import patches\n"
+        "from autolabel.media.pictures import read_image\n"
+        "try: read_image(sys.argv[1])\n"
+        "except Exception as error: print(error)"
+    )
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    path = bad_file(tmp_path, "text")
+    said = subprocess.run(
+        [sys.executable, "-c", code, path],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"},
+    ).stdout
+    assert "not a picture in a format that is read (JPEG, PNG, WebP, BMP, TIFF)" in said
 
 
 @pytest.mark.parametrize("case", ["vanished", "folder", "pipe", "empty", "text", "bomb", "long"])

@@ -179,11 +179,11 @@ class DavisBack(FileBack):
             yield self._file(path, path.parent.relative_to(root).as_posix())
 
     def _file(self, path: Path, folder: str) -> list[ReadObject]:
-        from PIL import Image
+        from autolabel.media.pictures import open_picture
 
         found: list[ReadObject] = []
         with self.problems.guard(f"{path}", "PNGs that can't be read back"):
-            with Image.open(path, formats=("PNG",)) as picture:
+            with open_picture(path, formats=("PNG",)) as picture:
                 pixels = np.array(picture)
             for value in np.unique(pixels[pixels > 0]).tolist():
                 track = next(one for one in self._tracks[folder] if self._is(one, value))

@@ -150,9 +150,11 @@ def _mask(text: str, points: np.ndarray[Any, Any], height: int, width: int) -> R
     """Return a mask that is a PNG in base64, laid at its box (both ends inclusive)."""
     from PIL import Image
 
+    from autolabel.media.pictures import open_picture
+
     try:
         data = base64.b64decode(text, validate=True)
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        with open_picture(io.BytesIO(data), formats=("PNG",)) as picture:
             inside = np.array(picture.convert("L")) > 0
     except (binascii.Error, OSError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"mask: not a PNG in base64 ({error})") from None

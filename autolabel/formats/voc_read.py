@@ -95,11 +95,13 @@ class VocReader:
         """Return the objects' numbers, uint8 (H, W), or None where there is no PNG."""
         from PIL import Image
 
+        from autolabel.media.pictures import open_picture
+
         path = self._path / "SegmentationObject" / f"{stem}.png"
         if not path.is_file():
             return None
         try:
-            with Image.open(path, formats=("PNG",)) as picture:
+            with open_picture(path, formats=("PNG",)) as picture:
                 if (picture.height, picture.width) != (height, width):
                     raise ValueError(f"found {picture.size}, the picture has {(width, height)}")
                 if picture.mode not in ("P", "L"):

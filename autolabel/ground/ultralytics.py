@@ -27,12 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from PIL import Image as Pillow
 from ultralytics import __version__ as ultralytics_version
 from ultralytics.data.augment import LetterBox
 from ultralytics.nn.modules import OBB, Detect, RTDETRDecoder
 from ultralytics.nn.tasks import RTDETRDetectionModel, YOLOEModel, load_checkpoint
-from ultralytics.utils import patches
 from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 
 from autolabel.errors import UsageError, WeightsError
@@ -42,10 +40,6 @@ from autolabel.ground.ultralytics_names import obstacle_of
 from autolabel.models.device import autocast
 from autolabel.models.weights import sha256_of
 from autolabel.types import Image, Proposals
-
-# Ultralytics puts its own Image.open in the place of Pillow's, for the whole process, which
-# tries to install decoders for files that are no pictures; this puts Pillow's back.
-Pillow.open = getattr(patches, "_image_open", Pillow.open)
 
 SAME_OBJECT = 0.7
 """IoU above which the lesser of two boxes of one class is dropped: Ultralytics' default."""

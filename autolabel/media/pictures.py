@@ -25,6 +25,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +47,10 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "VIDEO_EXTENSIONS",
+    "displayed",
     "file_key",
     "list_inputs",
+    "open_picture",
     "probe_size",
     "read_image",
 ]
@@ -91,13 +94,27 @@ def read_image(path: str | Path) -> tuple[Frame, str]:
     data = _read_bytes(path)
     try:
         _check_filled(len(data))
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with open_picture(io.BytesIO(data)) as picture:
             _check_size(picture.width, picture.height)
             picture.load()
             pixels = displayed(picture)
     except Exception as error:  # a decoder fed with untrusted bytes can raise anything
         raise InputError(f"{path}: {_reason(error)}") from error
     return Frame(pixels), hashlib.sha256(data).hexdigest()
+
+
+def open_picture(
+    source: str | Path | io.BytesIO, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
+    """Return a picture of which the header is read, by Pillow itself.
+
+    Ultralytics, wherever it is imported, puts a function of its own in place of ``Image.open``
+    that tries to install a decoder at the first file that is no picture.
+    """
+    patches = sys.modules.get("ultralytics.utils.patches")
+    genuine = getattr(patches, "_image_open", Image.open)
+    opened: Image.Image = genuine(source, formats=formats)
+    return opened
 
 
 def displayed(picture: Image.Image) -> Pixels:
@@ -132,7 +149,7 @@ def probe_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         _check_filled(_check_regular(path))
-        with Image.open(path, formats=FORMATS) as picture:
+        with open_picture(path) as picture:
             _check_size(picture.width, picture.height)
             # Pillow turns TIFFs itself: their size is the displayed one already.
             turned = picture.format != "TIFF" and _orientation(picture) >= 5

@@ -211,15 +211,3 @@ def test_what_is_no_detector_is_refused(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(WeightsError, match=r"expected an Ultralytics \.pt file"):
         load(tmp_path / "gone.pt")
-
-
-def test_reading_pictures_stays_as_it_is_beside_ultralytics(tmp_path: Path) -> None:
-    from PIL import Image as Pillow
-
-    from autolabel.errors import InputError
-    from autolabel.media.pictures import read_image
-
-    assert Pillow.open.__module__ == "PIL.Image"
-    (tmp_path / "text.jpg").write_text("not a picture")
-    with pytest.raises(InputError, match="not a picture in a format that is read"):
-        read_image(tmp_path / "text.jpg")
