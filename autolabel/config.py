@@ -82,6 +82,7 @@ class RunConfig:
         tile: Look at tiles too: "SIZE[:OVERLAP]"; "" for none.
         tta: "flip": look at the mirrored picture too; "none".
         max_requests: Most pictures that are sent to a model behind an API.
+        compile: Let PyTorch compile the models that can be: a minute, then faster calls.
         threads: CPU threads that one call of a model uses; 0: as many as there are cores.
         engine: Where the work runs: "local" or "ray".
         ray_address: A Ray cluster, "HOST:PORT" or "auto"; None: $RAY_ADDRESS, else a cluster
@@ -101,6 +102,7 @@ class RunConfig:
     tile: str = ""
     tta: str = "none"
     max_requests: int | None = None
+    compile: bool = False
     threads: int = 0
     engine: str = "local"
     ray_address: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autolabel import registry
 from autolabel.config import RunConfig, VideoConfig
@@ -16,7 +16,7 @@ from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.planning import Plan
 from autolabel.progress import Progress
-from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples
+from autolabel.stages import Compilable, Grounder, Paid, Segmenter, TakesExamples
 from autolabel.store import Project
 from autolabel.views.widening import widened_grounder, widened_segmenter
 
@@ -111,9 +111,11 @@ def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
     paid = _limited(loaded, config)
     widened = len(loaded) > 1 or config.tile or config.tta != "none"
     if config.segmenter == config.grounder and isinstance(loaded[0], Segmenter) and not widened:
-        return Stages(loaded[0], loaded[0], paid)
+        return Stages(loaded[0], loaded[0], paid, tuple(loaded))
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    return Stages(widened_grounder(loaded, config), widened_segmenter(segmenter, config), paid)
+    models = (*loaded, segmenter)
+    widened_by = widened_grounder(loaded, config), widened_segmenter(segmenter, config)
+    return Stages(*widened_by, paid, models)
 
 
 def _limited(grounders: Sequence[Grounder], config: RunConfig) -> tuple[Paid, ...]:
@@ -138,6 +140,24 @@ def _teach(grounder: Grounder, spec: str, ontology: Ontology | None) -> None:
         grounder.learn({name: one.pixels() for name, one in ontology.examples.items()})
 
 
+def settle(stages: Stages, config: RunConfig, cores: int) -> Share:
+    """Return how the models share this machine, compiled if that is asked for.
+
+    Raises:
+        UsageError: If nothing can be compiled.
+    """
+    share = share_cores(stages, config, cores)
+    if config.compile:  # now: PyTorch compiles for the number of threads there is
+        able = [one for one in stages.models if isinstance(one, Compilable)]
+        if not able:
+            raise UsageError(
+                f"--compile: neither {config.grounders} nor {config.segmenter} can be compiled"
+            )
+        for one in able:
+            one.compile()
+    return share
+
+
 def share_cores(stages: Stages, config: RunConfig, cores: int) -> Share:
     """Return how many batches to label at once, with how many CPU threads a call of a model.
 
@@ -146,23 +166,19 @@ def share_cores(stages: Stages, config: RunConfig, cores: int) -> Share:
     (their memory is needed once a call), or as many as ``--threads`` says. The number shows in
     the last bits of results: it depends on the models and the machine alone.
     """
+    at_once = all(_said(stages, "concurrent"))
     if resolve_device(config.device) != "cpu":
-        return Share(GPU_LANES if _are(stages, "concurrent") else 1, 0)
-    threads = config.threads or (1 if _are_small(stages) else cores)
+        return Share(GPU_LANES if at_once else 1, 0)
+    small = all(0 < count < SMALL for count in _said(stages, "parameters"))
+    threads = config.threads or (1 if small else cores)
     use_threads(threads)
-    return Share(max(1, cores // threads) if _are(stages, "concurrent") else 1, threads)
+    return Share(max(1, cores // threads) if at_once else 1, threads)
 
 
-def _are(stages: Stages, what: str) -> bool:
-    """Return whether all models say this of themselves."""
-    models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
-    return all(getattr(model, what, False) for model in models)
-
-
-def _are_small(stages: Stages) -> bool:
-    """Return whether all models are known to be small."""
-    models = [stages.grounder, *([stages.segmenter] if stages.segmenter else [])]
-    return all(0 < getattr(model, "parameters", 0) < SMALL for model in models)
+def _said(stages: Stages, what: str) -> list[Any]:
+    """Return what each model says of itself, 0 where it says nothing."""
+    models = (stages.grounder, stages.segmenter)
+    return [getattr(model, what, 0) for model in models if model is not None]
 
 
 class LocalCrew:
@@ -172,7 +188,7 @@ class LocalCrew:
         self._job = job
         self._tracker: Tracker | None = None
         self._stages = load_stages(job.config, question.ontology)
-        self._share = share_cores(self._stages, job.config, cpu_cores())
+        self._share = settle(self._stages, job.config, cpu_cores())
         segmenter = self._stages.segmenter
         self.fingerprints = (
             self._stages.grounder.fingerprint(),
@@ -238,7 +254,7 @@ def _ray_crew(job: Job, project: Project, question: Question) -> Iterator[Crew]:
         cpu_cores(),
         ray.package_versions(),
         load_stages,
-        share_cores,
+        settle,
         registry.load_tracker,
     )
     with ray.connected(config) as workers:

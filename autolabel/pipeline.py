@@ -48,11 +48,13 @@ class Stages:
         grounder: Finds boxes.
         segmenter: Makes masks; None for boxes only. May be the grounder (``TextSegmenter``).
         paid: What in the grounder sends pictures to somebody who counts them.
+        models: The models themselves, without what is put around them.
     """
 
     grounder: Grounder
     segmenter: Segmenter | None
     paid: tuple[Paid, ...] = ()
+    models: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

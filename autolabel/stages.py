@@ -85,6 +85,19 @@ class TakesExamples(Protocol):
 
 
 @runtime_checkable
+class Compilable(Protocol):
+    """A model that can be made faster where a minute for it pays."""
+
+    def compile(self) -> None:
+        """Compile what is called most, at once.
+
+        Raises:
+            UsageError: If it can't be done here.
+        """
+        ...
+
+
+@runtime_checkable
 class Paid(Protocol):
     """A Grounder behind an API: every picture is sent away, and counted."""
 

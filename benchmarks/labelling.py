@@ -2,6 +2,7 @@
 
     python -m benchmarks.labelling [--pictures 24] [--rounds 3]        the bundled pair
     python -m benchmarks.labelling --full --pictures 4                 full-size, random weights
+    python -m benchmarks.labelling --compile            this program with compiled models
 
 The tutorial way: one picture at a time through the processor, the grounding model,
 ``post_process_grounded_object_detection``, ``SAM2ImagePredictor.set_image`` and ``predict`` box
@@ -70,6 +71,7 @@ class Bench:
             grounder=self.config.grounder,
             segmenter=self.config.segmenter,
             device=self.config.device,
+            compile=self.config.compile,
         )
         assert report.done == len(self.files), report
         return report.seconds - report.stages["start"]
@@ -151,9 +153,10 @@ def own_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def rows(pictures: int, rounds: int, full: bool) -> list[Row]:
+def rows(pictures: int, rounds: int, full: bool, compiled: bool) -> list[Row]:
     """Return rows 1 and 2 of the table, for one pair of models."""
     name = "full size, random weights" if full else "bundled pair"
+    name += ", compiled" if compiled else ""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         side = (768, 1024) if full else (256, 256)
@@ -162,7 +165,7 @@ def rows(pictures: int, rounds: int, full: bool) -> list[Row]:
             height=side[0], width=side[1], hard=False,
         )  # fmt: skip
         models = full_size_pair(folder) if full else ("grounding-dino:tiny", "sam2:tiny")
-        config = RunConfig(*models, device="auto")
+        config = RunConfig(*models, device="auto", compile=compiled)
         ontology = load_ontology(ROOT / "ontologies" / "shapes.yaml")
         bench = Bench(config, ontology, sorted((folder / "scenes" / "images").iterdir()))
         bench.tutorial(), bench.bare()
@@ -185,8 +188,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
-    for row in rows(given.pictures, given.rounds, given.full):
+    for row in rows(given.pictures, given.rounds, given.full, given.compile):
         print(row.line(), f"load {os.getloadavg()[0]:.1f}", flush=True)
 
 

@@ -63,6 +63,7 @@ DEFAULT_OUT = "autolabel-out"
 @click.option("--end", help="Videos: where to stop, exclusive: frame or time.")
 @click.option("--frame-folders", is_flag=True, help="Folders of numbered pictures are videos.")
 @click.option("--limit", type=click.IntRange(min=1), help="Label the first N inputs only.")
+@click.option("--compile", is_flag=True, default=None, help="Compile models first: for long runs.")
 @click.option("--max-requests", type=int, help="APIs: send so many pictures at most.")
 @click.option("--redo", is_flag=True, help="Drop the project's model labels and start again.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -55,7 +55,7 @@ class Orders:
         cores: CPU cores of the machine that the run was started on.
         versions: Of the packages that results depend on, where the results are stored.
         load_stages: Loads the models.
-        share_cores: Sets the threads of each call of a model.
+        settle: Sets the threads of each call of a model, and compiles it if asked.
         load_tracker: Loads what follows objects.
     """
 
@@ -66,7 +66,7 @@ class Orders:
     cores: int
     versions: dict[str, str]
     load_stages: Callable[[RunConfig, Ontology], Stages]
-    share_cores: Callable[[Stages, RunConfig, int], Share]
+    settle: Callable[[Stages, RunConfig, int], Share]
     load_tracker: Callable[[str, str, str], Tracker]
 
 
@@ -103,7 +103,7 @@ class Worker:
         if hello.versions != orders.versions:
             return
         stages = orders.load_stages(orders.config, orders.question.ontology)
-        share = orders.share_cores(stages, orders.config, orders.cores)
+        share = orders.settle(stages, orders.config, orders.cores)
         on_cpu = resolve_device(orders.config.device) == "cpu"
         self._share = share._replace(lanes=1) if on_cpu else share  # others have the other cores
         if orders.follows:

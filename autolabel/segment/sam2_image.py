@@ -81,6 +81,7 @@ class Sam2Image:
         self._model, self.info = load_sam2(path, device)
         self._device = torch.device(device)
         self._dtype = dtype
+        self._compiled = False
 
     concurrent = True
     """Several threads may use it at once."""
@@ -97,7 +98,31 @@ class Sam2Image:
 
     def fingerprint(self) -> str:
         """Return what identifies the weights and every setting that changes results."""
-        return f"sam2-image:{self.info.sha256}:{self._dtype}:single-mask"
+        how = ":compiled" if self._compiled else ""
+        return f"sam2-image:{self.info.sha256}:{self._dtype}:single-mask{how}"
+
+    def compile(self) -> None:
+        """Compile the image encoder, which sees every picture in one size.
+
+        Raises:
+            UsageError: If PyTorch can't: on a CPU it needs a C++ compiler.
+        """
+        encoder = self._model.image_encoder
+        eager = encoder.forward
+        encoder.forward = torch.compile(eager)
+        side = int(self._model.image_size)
+        try:
+            torch.compile(torch.neg)(torch.zeros(8, device=self._device))  # fails at once or never
+            self._encode_squares(torch.zeros(1, 3, side, side, device=self._device))
+        except Exception as error:  # whatever its compilers raise
+            encoder.forward = eager
+            said = str(error).strip().splitlines() or [""]
+            raise UsageError(
+                f"--compile: PyTorch can't compile the image encoder here "
+                f"({type(error).__name__}: {said[0][:200]}). On a CPU it needs a C++ compiler "
+                "(Debian: apt-get install g++); or run without --compile"
+            ) from error
+        self._compiled = True
 
     def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
         """Return one Segments a picture, masks in the order of its boxes.

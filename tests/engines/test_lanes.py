@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import autolabel
+from autolabel.errors import UsageError
 from autolabel.ontology import parse_ontology
 from autolabel.store import Project
 from autolabel.tiny.truth import write_dataset
@@ -51,6 +52,15 @@ def test_copies_of_a_picture_that_is_being_labelled_wait_for_it(
     assert len(counts) == 6
     assert counts["0001.png"] == counts["0001-a.png"] == counts["0001-b.png"] > 0
     assert len(spent) == 3  # each content went through the models once
+
+
+def test_models_that_can_not_be_compiled_are_not_said_to_be(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "in", 1)
+    models = {"grounder": "tests.fakes:Blobs", "segmenter": "none", "device": "cpu"}
+    with pytest.raises(UsageError, match=r"--compile: neither tests\.fakes:Blobs nor none"):
+        autolabel.run(
+            [pictures], parse_ontology("cat: cat"), out=tmp_path / "p", compile=True, **models
+        )
 
 
 def test_a_run_ends_with_where_its_time_went(tmp_path: Path) -> None:

@@ -192,6 +192,20 @@ def test_a_picture_ten_thousand_pixels_wide(folder: Path) -> None:
     assert decode(found.masks[0]).shape == (200, 10_000)
 
 
+def test_compiling_without_a_compiler_says_what_to_install(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", (None, "/nowhere/g++"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    segmenter = Sam2Image(folder)
+    before = segmenter.fingerprint()
+    with pytest.raises(UsageError, match=r"--compile: .*C\+\+ compiler .*apt-get install g\+\+"):
+        segmenter.compile()
+    assert segmenter.fingerprint() == before
+
+
 def test_the_fingerprint_follows_weights_sizes_and_format(
     model: SAM2Base, folder: Path, tmp_path: Path
 ) -> None:
