@@ -194,6 +194,20 @@ def area(rle: RLE) -> int:
     return int(to_runs(rle)[1::2].sum())
 
 
+def areas(rles: Sequence[RLE]) -> list[int]:
+    """Return the number of pixels inside each of a picture's masks, decoded together.
+
+    Raises:
+        ValueError: If run lengths are not valid, or sizes differ.
+    """
+    if not rles:
+        return []
+    begins, ends = spans(rles)
+    whose = begins // (rles[0].height * rles[0].width)
+    found: list[int] = np.bincount(whose, ends - begins, len(rles)).astype(np.int64).tolist()
+    return found
+
+
 def tight_box(rle: RLE) -> Box | None:
     """Return x1, y1, x2, y2 (exclusive) of the pixels inside; None when there are none.
 

@@ -239,3 +239,13 @@ def test_uncompressed_counts_are_read_and_checked() -> None:
     for bad in ([1, 2], [5, -1], [1.5, 2.5], [], [[1, 3]], ["4"], [2**70]):
         with pytest.raises(ValueError, match="RLE"):
             masks.from_runs(bad, 2, 2)
+
+
+def test_areas_of_many_are_those_of_each() -> None:
+    rng = np.random.default_rng(3)
+    pictures = [rng.random((7, 9)) < share for share in (0.5, 0.0, 1.0, 0.1)]
+    found = [masks.encode(picture) for picture in pictures]
+    assert masks.areas(found) == [int(picture.sum()) for picture in pictures]
+    assert masks.areas([]) == []
+    with pytest.raises(ValueError, match="inside a number"):
+        masks.areas([*found, RLE(7, 9, found[0].counts + "o")])

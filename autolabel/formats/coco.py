@@ -109,19 +109,22 @@ class CocoWriter:
         self._tally.pictures += 1
         image = {"id": self._images, **entry, "height": media.height, "width": media.width}
         _put(self._file, image, self._images)
-        for one in instances:
-            annotation = self._annotation(one)
+        found = list(instances)
+        areas = iter(masks.areas([one.mask for one in found if one.mask is not None]))
+        for one in found:
+            annotation = self._annotation(one, None if one.mask is None else next(areas))
             if annotation is not None:
                 self._labels += 1
                 self._tally.instances += 1
                 head = {"id": self._labels, "image_id": self._images}
                 _put(self._part, head | annotation | ids, self._labels)
 
-    def _annotation(self, one: Instance) -> dict[str, Any] | None:
+    def _annotation(self, one: Instance, area: float | None) -> dict[str, Any] | None:
         """Return a label as COCO has it, without ids; None for an empty mask."""
         x1, y1, x2, y2 = one.box
-        area = masks.area(one.mask) if one.mask is not None else (x2 - x1) * (y2 - y1)
-        if one.mask is not None and not area:
+        if area is None:
+            area = (x2 - x1) * (y2 - y1)
+        elif not area:
             self._tally.skipped["labels whose mask is empty"] += 1
             return None
         annotation = {
