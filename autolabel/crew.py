@@ -16,7 +16,7 @@ from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.planning import Plan
 from autolabel.progress import Progress
-from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples
+from autolabel.stages import Grounder, Paid, Segmenter, TakesExamples, TakesPrompts
 from autolabel.store import Project
 from autolabel.views.widening import widened_grounder, widened_segmenter
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from autolabel.engines.parcels import Answer
     from autolabel.track.values import Tracker
 
+BOX = "box"
+"""The prompt type of pictures for which a segmenter is as it was loaded."""
 SMALL = 30_000_000
 """Parameters of a model below which several threads for one call gain next to nothing."""
 GPU_LANES = 2
@@ -111,9 +113,28 @@ def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
     paid = _limited(loaded, config)
     widened = len(loaded) > 1 or config.tile or config.tta != "none"
     if config.segmenter == config.grounder and isinstance(loaded[0], Segmenter) and not widened:
-        return Stages(loaded[0], loaded[0], paid)
+        return Stages(loaded[0], loaded[0], paid, _prompted(loaded[0], config))
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    return Stages(widened_grounder(loaded, config), widened_segmenter(segmenter, config), paid)
+    again = _prompted(segmenter, config)
+    return Stages(
+        widened_grounder(loaded, config),
+        widened_segmenter(segmenter, config),
+        paid,
+        widened_segmenter(again, config),
+    )
+
+
+def _prompted(segmenter: Segmenter | None, config: RunConfig) -> Segmenter | None:
+    """Return what makes the masks of pictures, if it isn't shown their boxes alone."""
+    if config.prompt_type in ("", BOX):
+        return None
+    if not isinstance(segmenter, TakesPrompts):
+        what = "makes no masks" if segmenter is None else "takes boxes only"
+        raise UsageError(
+            f"--prompt-type {config.prompt_type}: --segmenter {config.segmenter} {what}. For "
+            "pictures leave --prompt-type out, or use sam2, sam3 or edgetam"
+        )
+    return segmenter.prompted(config.prompt_type)
 
 
 def _limited(grounders: Sequence[Grounder], config: RunConfig) -> tuple[Paid, ...]:

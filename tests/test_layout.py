@@ -27,6 +27,7 @@ ADAPTERS = {
     "evaluate/fitting.py",
     "models/pretrained.py",
     "models/box_prompts.py",
+    "models/prompt_types.py",
     "engines/ray.py",
     "ground/loading.py",
     "ground/grounding_dino.py",
