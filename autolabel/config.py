@@ -22,6 +22,8 @@ MOST_OVERLAP = 0.9
 DEFAULT_OVERLAP = 0.25
 TTA = ("none", "flip")
 PROMPT_TYPES = ("mask", "box", "point")
+PICTURE_PROMPT, VIDEO_PROMPT = "box", "mask"
+"""What objects are shown to a segmenter and a tracker as, where nobody says how."""
 
 
 def check_prompt_type(found: str) -> None:
@@ -109,7 +111,7 @@ class RunConfig:
     second_grounder: str = ""
     tile: str = ""
     tta: str = "none"
-    prompt_type: str = "box"
+    prompt_type: str = PICTURE_PROMPT
     max_requests: int | None = None
     threads: int = 0
     engine: str = "local"
@@ -187,7 +189,7 @@ class VideoConfig:
     """
 
     keyframe_every: int = 10
-    prompt_type: str = "mask"
+    prompt_type: str = VIDEO_PROMPT
     stride: int = 1
     start: int | float | None = None
     end: int | float | None = None
@@ -249,7 +251,7 @@ class RunIdentity:
     duplicate_iou: float = 1.0
     tile: str = ""
     tta: str = "none"
-    prompt_type: str = "box"
+    prompt_type: str = PICTURE_PROMPT
 
     def as_meta(self) -> dict[str, str]:
         """Return it as the store keeps it: text by key."""
@@ -304,7 +306,7 @@ class RunIdentity:
             ("tile", meta.get("tile", "") or "none", self.tile or "none"),
             ("tta", meta.get("tta", "none"), self.tta),
         ]
-        shown = meta.get("prompt_type", "box")
+        shown = meta.get("prompt_type", PICTURE_PROMPT)
         if shown and self.prompt_type:  # else there are no pictures, here or there
             pairs.append(("prompt_type of pictures", shown, self.prompt_type))
         return [f"{name}: was {was}, is now {now}" for name, was, now in pairs if was != now]

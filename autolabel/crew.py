@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from autolabel import registry
-from autolabel.config import RunConfig, VideoConfig
+from autolabel.config import PICTURE_PROMPT, RunConfig, VideoConfig
 from autolabel.engines.local import Share, Work, run_images
 from autolabel.errors import MissingExtra, UsageError
 from autolabel.models.device import cpu_cores, resolve_device, use_threads
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from autolabel.engines.parcels import Answer
     from autolabel.track.values import Tracker
 
-BOX = "box"
-"""The prompt type of pictures for which a segmenter is as it was loaded."""
 SMALL = 30_000_000
 """Parameters of a model below which several threads for one call gain next to nothing."""
 GPU_LANES = 2
@@ -126,7 +124,7 @@ def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
 
 def _prompted(segmenter: Segmenter | None, config: RunConfig) -> Segmenter | None:
     """Return what makes the masks of pictures, if it isn't shown their boxes alone."""
-    if config.prompt_type in ("", BOX):
+    if config.prompt_type in ("", PICTURE_PROMPT):
         return None
     if not isinstance(segmenter, TakesPrompts):
         what = "makes no masks" if segmenter is None else "takes boxes only"

@@ -21,7 +21,9 @@ HEAVY = {
 }
 ADAPTERS = {
     "app/page.py",
+    "app/layout.py",
     "app/tab.py",
+    "app/taking.py",
     "models/device.py",
     "draw.py",
     "evaluate/fitting.py",

@@ -28,6 +28,24 @@ class Limits:
     seconds: float = 60.0
     frames: int = 3600
 
+    @property
+    def bytes(self) -> int:
+        """The size of one uploaded file."""
+        return self.megabytes * 2**20
+
+    def told(self, kind: str) -> str:
+        """Return what may be uploaded, as a sentence."""
+        many = f"{self.pictures} pictures"
+        long = f"{self.seconds:g} seconds and {self.frames} frames"
+        return f"Up to {self.megabytes} MB a file, {many if kind == 'image' else long}."
+
+    def too_large(self) -> str:
+        """Return why a file isn't sent; the browser puts in its ``{name}`` and ``{size}``."""
+        return (
+            f"{{name}} has {{size}} MB; {self.megabytes} MB at most here. Nothing was added: make "
+            "it smaller, or use the command line, which has no limit."
+        )
+
     def check_names(self, kind: str, names: Sequence[str]) -> None:
         """Raise InputError if these can't be what this kind of job takes, judged by their names."""
         if kind == "image" and len(names) > self.pictures:
