@@ -17,6 +17,7 @@ from autolabel.app.tab import Tab
 from autolabel.app.taking import FREE
 from autolabel.ontology.tree import MAX_BYTES
 
+YAML = [".yaml", ".yml"]
 TITLES = {"image": "Image", "video": "Video"}
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -76,9 +77,7 @@ class Page:
             elem_classes="al-hint",
         )
         with gr.Row():
-            load = gr.UploadButton(
-                "Load YAML", file_types=[".yaml", ".yml"], size="sm", elem_id="al-load"
-            )
+            load = gr.UploadButton("Load YAML", file_types=list(YAML), size="sm", elem_id="al-load")
             check = gr.Button("Check", size="sm", elem_id="al-check")
         gr.HTML(html.refusal("load"), elem_classes="al-refusals")
         self.yaml = gr.Code(
@@ -163,14 +162,16 @@ def _nothing() -> str:
 
 
 def _refusing(limits: Limits) -> str:
-    """Return the script that refuses files that are too large before they are sent."""
+    """Return the script that refuses files before they are sent."""
     least = min(MAX_BYTES, limits.bytes)
-    words = (
-        f"{{name}} has {{size}} MB; an ontology has {least // 1024} kB at most. Nothing was added."
-    )
     told = {
-        "media": {"bytes": limits.bytes, "words": limits.too_large()},
-        "ontology": {"bytes": least, "words": words},
+        **{kind: limits.refusals(kind) for kind in TITLES},
+        "load": {
+            "bytes": least,
+            "large": f"{{name}} has {{size}} MB; an ontology has {least // 1024} kB at most.",
+            "taken": YAML,
+            "wrong": {"": f"{{name}} is no ontology: expected a file {' or '.join(YAML)}."},
+        },
     }
     return f"<script>({REFUSING.read_text('utf-8').strip()})({json.dumps(told)});</script>"
 
