@@ -70,14 +70,14 @@ class BoxPrompted:
         with autocast(self._device, self._dtype):
             features = self._model.get_image_embeddings(pixels)
             for some in torch.split(corners, AT_ONCE):
-                logits, quality = self._shown(features, some)
+                logits, quality = self._shown(features, some, side)
                 scores.append(quality)
                 for part in full_size(logits, height, width):
                     masks += encode_many(part)
         found = torch.cat(scores).cpu().numpy()
         return Segments(tuple(masks), np.nan_to_num(found).clip(0, 1).astype(np.float32))
 
-    def _shown(self, features: Sequence[torch.Tensor], boxes: torch.Tensor) -> Heads:
+    def _shown(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, side: int) -> Heads:
         """Return logits (N, h, w) and scores (N,) of N boxes shown in this segmenter's way."""
 
         def ask(some: torch.Tensor, points: Points | None, masks: torch.Tensor | None) -> Heads:
@@ -93,7 +93,6 @@ class BoxPrompted:
             ]
             return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
 
-        side = int(self._model.prompt_encoder.input_image_size)
         first = self._heads(features, input_boxes=boxes[None])
         return shown_again(self._prompt_type, first, side, ask)
 
