@@ -27,7 +27,7 @@ from autolabel.errors import UsageError
 from autolabel.labeling import Labeling, RunReport, identity, stop_asked
 from autolabel.media.inputs import spooled
 from autolabel.ontology import Ontology, load_ontology
-from autolabel.planning import planned
+from autolabel.planning import Plan, planned
 from autolabel.progress import Progress, Silent
 from autolabel.quality import (
     calibrate,
@@ -110,6 +110,7 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
         nullcontext() if new else Project.open(out, readonly=True) as project,
         planned(spool, project, limit=limit, redo=redo) as todo,
     ):
+        now = identity(_fitted(config, todo), chosen)
         return RunPlan(
             new=new,
             classes=len(chosen.classes),
@@ -121,7 +122,7 @@ def plan(inputs: Sequence[str | Path], ontology: Ontology | str | Path, **option
             total=todo.total,
             done=todo.done,
             first=tuple(item.name for item in islice(todo.todo(), FIRST_NAMES)),
-            changes=tuple(identity(config, chosen).changes(project.meta()) if project else ()),
+            changes=tuple(now.changes(project.meta()) if project else ()),
         )
 
 
@@ -147,9 +148,8 @@ def run(
         frame_folders: Take folders of numbered pictures as videos.
         progress: Is told what happens.
         **options: ``preset``, ``grounder``, ``segmenter``, ``device``, ``dtype``, ``floor``,
-            ``batch_size``, ``readers``, ``tile``, ``tta``; for videos
-            ``keyframe_every``, ``prompt_type``,
-            ``stride``, ``start``, ``end``: see ``make_config``.
+            ``batch_size``, ``readers``, ``tile``, ``tta``, ``prompt_type``; for videos
+            ``keyframe_every``, ``stride``, ``start``, ``end``: see ``make_config``.
 
     Returns:
         What was done. SIGINT (Ctrl-C) ends a run in the main thread after the batch at hand.
@@ -170,6 +170,7 @@ def run(
         planned(spool, project, limit=limit, redo=redo) as todo,
         stop_asked() as stop,
     ):
+        config = _fitted(config, todo)
         labeling = Labeling(project, chosen, config, video, progress or Silent(), stop)
         return replace(labeling.run(todo, redo), seconds=time.perf_counter() - began)
 
@@ -197,13 +198,19 @@ def make_config(
     models = registry.preset(preset or DEFAULT_PRESET)
     given = {name: value for name, value in settings.items() if value is not None}
     for_videos = {field.name for field in fields(VideoConfig)}
+    shown = {name: given[name] for name in ("prompt_type",) if name in given}  # for both
     video = {name: _position(name, given.pop(name)) for name in for_videos & given.keys()}
     grounders = [grounder] if isinstance(grounder, str) else list(grounder or [models.grounder])
     if len(grounders) > 2:
         raise UsageError(f"--grounder: expected one or two, found {len(grounders)}")
     given["second_grounder"] = "".join(grounders[1:])
-    config = RunConfig(grounders[0], segmenter or models.segmenter, **given)
+    config = RunConfig(grounders[0], segmenter or models.segmenter, **given, **shown)
     return config, VideoConfig(**video)
+
+
+def _fitted(config: RunConfig, plan: Plan) -> RunConfig:
+    """Return the settings without those about pictures, where there are none."""
+    return config if plan.has_pictures() else replace(config, prompt_type="")
 
 
 def _position(name: str, value: Any) -> Any:

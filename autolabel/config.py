@@ -21,6 +21,15 @@ LEAST_TILE = 32
 MOST_OVERLAP = 0.9
 DEFAULT_OVERLAP = 0.25
 TTA = ("none", "flip")
+PROMPT_TYPES = ("mask", "box", "point")
+PICTURE_PROMPT, VIDEO_PROMPT = "box", "mask"
+"""What objects are shown to a segmenter and a tracker as, where nobody says how."""
+
+
+def check_prompt_type(found: str) -> None:
+    """Raise UsageError if objects can't be shown to a segmenter or tracker like that."""
+    if found not in PROMPT_TYPES:
+        raise UsageError(f"prompt_type: expected {', '.join(PROMPT_TYPES)}, found {found!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,8 @@ class RunConfig:
         second_grounder: Model spec of a second grounder whose consent is sought, or "".
         tile: Look at tiles too: "SIZE[:OVERLAP]"; "" for none.
         tta: "flip": look at the mirrored picture too; "none".
+        prompt_type: What an object of a picture is shown to the segmenter as: its "box", "point":
+            points in the mask made of that, or "mask": that mask. "": there are no pictures.
         max_requests: Most pictures that are sent to a model behind an API.
         compile: Let PyTorch compile the models that can be: a minute, then faster calls.
         threads: CPU threads that one call of a model uses; 0: as many as there are cores.
@@ -101,6 +112,7 @@ class RunConfig:
     second_grounder: str = ""
     tile: str = ""
     tta: str = "none"
+    prompt_type: str = PICTURE_PROMPT
     max_requests: int | None = None
     compile: bool = False
     threads: int = 0
@@ -129,6 +141,8 @@ class RunConfig:
             object.__setattr__(self, "tile", str(self.tiling))
         if self.tta not in TTA:
             raise UsageError(f"tta: expected {' or '.join(TTA)}, found {self.tta!r}")
+        if self.prompt_type:
+            check_prompt_type(self.prompt_type)
         if self.grounder == self.second_grounder:
             raise UsageError(
                 f"--grounder {self.grounder}, twice: a consensus needs two different grounders"
@@ -163,9 +177,6 @@ class RunConfig:
             raise UsageError("--max-requests needs --engine local: each worker would count alone")
 
 
-PROMPT_TYPES = ("mask", "box", "point")
-
-
 @dataclass(frozen=True, slots=True)
 class VideoConfig:
     """How videos are labelled.
@@ -180,7 +191,7 @@ class VideoConfig:
     """
 
     keyframe_every: int = 10
-    prompt_type: str = "mask"
+    prompt_type: str = VIDEO_PROMPT
     stride: int = 1
     start: int | float | None = None
     end: int | float | None = None
@@ -191,10 +202,7 @@ class VideoConfig:
         for name in ("keyframe_every", "stride"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: expected 1 or more, found {getattr(self, name)}")
-        if self.prompt_type not in PROMPT_TYPES:
-            raise UsageError(
-                f"prompt_type: expected {', '.join(PROMPT_TYPES)}, found {self.prompt_type!r}"
-            )
+        check_prompt_type(self.prompt_type)
 
     def text(self) -> str:
         """Return it as the store keeps it: JSON."""
@@ -231,6 +239,7 @@ class RunIdentity:
         duplicate_iou: That IoU; a lower one than before needs no other masks.
         tile: Tiles that were looked at, "" for none.
         tta: Whether mirrored pictures were looked at.
+        prompt_type: What objects of pictures are shown to the segmenter as; "": no pictures.
     """
 
     grounder: str
@@ -244,6 +253,7 @@ class RunIdentity:
     duplicate_iou: float = 1.0
     tile: str = ""
     tta: str = "none"
+    prompt_type: str = PICTURE_PROMPT
 
     def as_meta(self) -> dict[str, str]:
         """Return it as the store keeps it: text by key."""
@@ -256,6 +266,7 @@ class RunIdentity:
             "floor": repr(self.floor),
             "tile": self.tile,
             "tta": self.tta,
+            "prompt_type": self.prompt_type,
             **self.masks_meta(),
         }
 
@@ -293,10 +304,13 @@ class RunIdentity:
 
     def _view_changes(self, meta: Mapping[str, str]) -> list[str]:
         """Return which other views of a picture were looked at."""
-        pairs = (
+        pairs = [
             ("tile", meta.get("tile", "") or "none", self.tile or "none"),
             ("tta", meta.get("tta", "none"), self.tta),
-        )
+        ]
+        shown = meta.get("prompt_type", PICTURE_PROMPT)
+        if shown and self.prompt_type:  # else there are no pictures, here or there
+            pairs.append(("prompt_type of pictures", shown, self.prompt_type))
         return [f"{name}: was {was}, is now {now}" for name, was, now in pairs if was != now]
 
     def _model_changes(self, meta: Mapping[str, str], kind: str, views: bool) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autolabel import registry
-from autolabel.config import RunConfig, VideoConfig
+from autolabel.config import PICTURE_PROMPT, RunConfig, VideoConfig
 from autolabel.engines.local import Share, Work, run_images
 from autolabel.errors import MissingExtra, UsageError
 from autolabel.models.device import cpu_cores, resolve_device, use_threads
@@ -16,7 +16,14 @@ from autolabel.ontology import Ontology
 from autolabel.pipeline import Question, Stages
 from autolabel.planning import Plan
 from autolabel.progress import Progress
-from autolabel.stages import Compilable, Grounder, Paid, Segmenter, TakesExamples
+from autolabel.stages import (
+    Compilable,
+    Grounder,
+    Paid,
+    Segmenter,
+    TakesExamples,
+    TakesPrompts,
+)
 from autolabel.store import Project
 from autolabel.views.widening import widened_grounder, widened_segmenter
 
@@ -111,11 +118,29 @@ def load_stages(config: RunConfig, ontology: Ontology | None = None) -> Stages:
     paid = _limited(loaded, config)
     widened = len(loaded) > 1 or config.tile or config.tta != "none"
     if config.segmenter == config.grounder and isinstance(loaded[0], Segmenter) and not widened:
-        return Stages(loaded[0], loaded[0], paid, tuple(loaded))
+        return Stages(loaded[0], loaded[0], paid, _prompted(loaded[0], config), tuple(loaded))
     segmenter = registry.load_segmenter(config.segmenter, config.device, config.dtype)
-    models = (*loaded, segmenter)
-    widened_by = widened_grounder(loaded, config), widened_segmenter(segmenter, config)
-    return Stages(*widened_by, paid, models)
+    again = _prompted(segmenter, config)
+    return Stages(
+        widened_grounder(loaded, config),
+        widened_segmenter(segmenter, config),
+        paid,
+        widened_segmenter(again, config),
+        (*loaded, segmenter),
+    )
+
+
+def _prompted(segmenter: Segmenter | None, config: RunConfig) -> Segmenter | None:
+    """Return what makes the masks of pictures, if it isn't shown their boxes alone."""
+    if config.prompt_type in ("", PICTURE_PROMPT):
+        return None
+    if not isinstance(segmenter, TakesPrompts):
+        what = "makes no masks" if segmenter is None else "takes boxes only"
+        raise UsageError(
+            f"--prompt-type {config.prompt_type}: --segmenter {config.segmenter} {what}. For "
+            "pictures leave --prompt-type out, or use sam2, sam3 or edgetam"
+        )
+    return segmenter.prompted(config.prompt_type)
 
 
 def _limited(grounders: Sequence[Grounder], config: RunConfig) -> tuple[Paid, ...]:

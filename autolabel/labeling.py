@@ -65,6 +65,7 @@ def identity(
         duplicate_iou=ontology.duplicate_iou,
         tile=config.tile,
         tta=config.tta,
+        prompt_type=config.prompt_type,
     )
 
 
@@ -177,6 +178,8 @@ class Labeling:
             self._project.set_run(meta, class_rows(self._ontology), self._ontology.prompts)
         elif self._project.meta().get("masked") != now.masked:
             self._project.set_meta(now.masks_meta())
+        if now.prompt_type and not self._project.meta().get("prompt_type"):
+            self._project.set_meta({"prompt_type": now.prompt_type})  # its first pictures
         if follows:
             self._project.set_meta({"video": self._video.text()})
 

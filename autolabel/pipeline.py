@@ -48,13 +48,20 @@ class Stages:
         grounder: Finds boxes.
         segmenter: Makes masks; None for boxes only. May be the grounder (``TextSegmenter``).
         paid: What in the grounder sends pictures to somebody who counts them.
+        pictures: Makes the masks of pictures; None: ``segmenter`` does, as it does for key
+            frames, whose objects a tracker is shown.
         models: The models themselves, without what is put around them.
     """
 
     grounder: Grounder
     segmenter: Segmenter | None
     paid: tuple[Paid, ...] = ()
+    pictures: Segmenter | None = None
     models: tuple[object, ...] = ()
+
+    def for_pictures(self) -> Stages:
+        """Return the models as pictures are labelled with."""
+        return self if self.pictures is None else replace(self, segmenter=self.pictures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Plan:
             counts = self._db.execute("SELECT count(*), coalesce(sum(done), 0) FROM plan")
             self.total, self.done = counts.fetchone()
 
+    def has_pictures(self) -> bool:
+        """Return whether there are pictures among the inputs, done or not."""
+        return next(self._items("kind = 'image'"), None) is not None
+
     def has(self, name: str) -> bool:
         """Return whether an input was given this name so far."""
         with disk_errors_told():

@@ -60,6 +60,20 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class TakesPrompts(Protocol):
+    """A Segmenter that can show its model an object by more than its box."""
+
+    def prompted(self, prompt_type: str) -> Segmenter:
+        """Return one of the same weights that first makes a mask of each box, and then another.
+
+        Args:
+            prompt_type: "point": from points in the first mask; "mask": from the first mask and
+                the box; "box": the first mask it is.
+        """
+        ...
+
+
+@runtime_checkable
 class TextSegmenter(Protocol):
     """Text to boxes and their masks in one: also a Grounder and a Segmenter."""
 

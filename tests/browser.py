@@ -69,7 +69,12 @@ class Watched:
 
 def watch(browser: Any, address: str, **options: Any) -> Watched:
     """Open a page in a profile of its own."""
-    page = browser.new_context(accept_downloads=True, **options).new_page()
+    return watch_page(browser.new_context(accept_downloads=True, **options), address)
+
+
+def watch_page(profile: Any, address: str) -> Watched:
+    """Open a page in a profile that others may be open in: what was loaded once isn't again."""
+    page = profile.new_page()
     page.set_default_timeout(PATIENCE)
     seen = Watched(page, address)
     page.on("request", lambda request: seen.requests.append(request.url))

@@ -21,12 +21,15 @@ HEAVY = {
 }
 ADAPTERS = {
     "app/page.py",
+    "app/layout.py",
     "app/tab.py",
+    "app/taking.py",
     "models/device.py",
     "draw.py",
     "evaluate/fitting.py",
     "models/pretrained.py",
     "models/box_prompts.py",
+    "models/prompt_types.py",
     "engines/ray.py",
     "ground/loading.py",
     "ground/grounding_dino.py",

@@ -279,3 +279,19 @@ def test_other_views_are_another_run() -> None:
         "tile: was none, is now 640:0.25",
         "tta: was none, is now flip",
     ]
+
+
+def test_how_objects_of_pictures_are_shown_is_another_run_where_there_are_pictures() -> None:
+    now = RunIdentity("a", "w", "b", "v", ("red",), 0.1, "m", prompt_type="point")
+    told = "prompt_type of pictures: was box, is now point"
+    older = now.as_meta()
+    del older["prompt_type"]
+    assert now.changes(older) == [told]
+    for was, is_now, changes in (
+        ("box", "point", [told]),
+        ("point", "point", []),
+        ("", "point", []),  # videos so far
+        ("point", "", []),  # videos from now on
+    ):
+        before = replace(now, prompt_type=was).as_meta()
+        assert replace(now, prompt_type=is_now).changes(before) == changes

@@ -44,3 +44,8 @@ def told(
             yield failed(error)
 
     return streams if inspect.isasyncgenfunction(handler) else answers
+
+
+def session(request: Any) -> str:
+    """Return what tells one browser tab from another."""
+    return str(request.session_hash)

@@ -62,6 +62,11 @@ def empty(kind: str, limits: str) -> str:
 <p>{text(limits)}</p></div>"""
 
 
+def refusal(kind: str) -> str:
+    """Return the place where the browser itself says what it doesn't send (``refusing.js``)."""
+    return f'<div id="al-{kind}-refused" class="al-note al-error" role="alert" hidden></div>'
+
+
 def classes(ontology: Ontology) -> str:
     """Return an ontology's classes in their colours."""
     chips = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import gradio as gr
 
 from autolabel.app import handlers, html
 from autolabel.app.desk import Desk
-from autolabel.app.guard import Update, told
+from autolabel.app.guard import Update, session, told
 from autolabel.app.handlers import Asked
-from autolabel.app.tab import FREE, Tab, session
+from autolabel.app.limits import Limits
+from autolabel.app.tab import Tab
+from autolabel.app.taking import FREE
 from autolabel.ontology.tree import MAX_BYTES
 
+YAML = [".yaml", ".yml"]
 TITLES = {"image": "Image", "video": "Video"}
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 CSS = Path(__file__).with_name("style.css")
+REFUSING = Path(__file__).with_name("refusing.js")
 
 
 def theme() -> gr.themes.Base:
@@ -72,10 +77,9 @@ class Page:
             elem_classes="al-hint",
         )
         with gr.Row():
-            load = gr.UploadButton(
-                "Load YAML", file_types=[".yaml", ".yml"], size="sm", elem_id="al-load"
-            )
+            load = gr.UploadButton("Load YAML", file_types=list(YAML), size="sm", elem_id="al-load")
             check = gr.Button("Check", size="sm", elem_id="al-check")
+        gr.HTML(html.refusal("load"), elem_classes="al-refusals")
         self.yaml = gr.Code(
             language="yaml", lines=14, max_lines=30, label="classes.yaml", elem_id="al-yaml"
         )
@@ -157,6 +161,21 @@ def _nothing() -> str:
     return html.note("warning", "There is nothing written here yet.")
 
 
+def _refusing(limits: Limits) -> str:
+    """Return the script that refuses files before they are sent."""
+    least = min(MAX_BYTES, limits.bytes)
+    told = {
+        **{kind: limits.refusals(kind) for kind in TITLES},
+        "load": {
+            "bytes": least,
+            "large": f"{{name}} has {{size}} MB; an ontology has {least // 1024} kB at most.",
+            "taken": YAML,
+            "wrong": {"": f"{{name}} is no ontology: expected a file {' or '.join(YAML)}."},
+        },
+    }
+    return f"<script>({REFUSING.read_text('utf-8').strip()})({json.dumps(told)});</script>"
+
+
 def mounted(desk: Desk, preset: str, login: tuple[str, str] | None) -> Any:
     """Return the page as an application; nothing of it comes from elsewhere."""
     from fastapi import FastAPI
@@ -173,11 +192,12 @@ def mounted(desk: Desk, preset: str, login: tuple[str, str] | None) -> Any:
         auth_message="This page asks for the name and password that it was started with.",
         allowed_paths=[str(desk.served)],
         show_error=False,
-        max_file_size=desk.limits.megabytes * 2**20,
+        max_file_size=desk.limits.bytes,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
         theme=theme(),
         css_paths=[CSS],
+        head=_refusing(desk.limits),
     )

@@ -41,8 +41,11 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print goes to the terminal, not between the answers
     lock = threading.Lock()
+    request: dict[str, Any] = {}
 
     def tell(**message: Any) -> None:
+        if "note" in message:
+            message["note"] = plain(message["note"], request)
         with lock:
             answers.write(json.dumps(message) + "\n")
             answers.flush()
@@ -54,7 +57,7 @@ def main() -> int:
     if not line:
         return 0
     threading.Thread(target=_watch, daemon=True).start()
-    request = json.loads(line)
+    request.update(json.loads(line))
     try:
         JOBS[request.pop("kind")](tell=tell, **request)
     except AutolabelError as error:
@@ -106,6 +109,10 @@ def label(
     report = api.run(inputs, chosen, out=project, progress=watching, **options)
     watching.close()
     told = write_scene(Path(project), chosen, options.get("floor"), Path(view))
+    told["failures"] = [
+        [name, plain(reason, {"inputs": inputs}).removeprefix(f"{name}: ")]
+        for name, reason in told["failures"]
+    ]
     if report.done:
         draw(tell=tell, project=project, drawn=drawn, total=watching.seen)
     tell(result={**told, "seconds": report.seconds})

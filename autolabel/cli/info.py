@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,7 @@ def _as_json(project: Project) -> dict[str, Any]:
         "segmenter": meta.get("segmenter"),
         "tile": meta.get("tile", ""),
         "tta": meta.get("tta", "none"),
+        "prompt_type": meta.get("prompt_type", "box"),
         "floor": float(meta["floor"]) if "floor" in meta else None,
         **found,
         "failures": [{"name": one.name, "reason": one.reason} for one in project.failures()],
@@ -60,6 +62,7 @@ def _lines(project: Project) -> list[str]:
     ]
     views = [f"tiles {meta['tile']}"] if meta.get("tile") else []
     views += [meta["tta"]] if meta.get("tta", "none") != "none" else []
+    views += [f"shown as {meta['prompt_type']}"] if _shown_again(meta) else []
     if views:
         lines.insert(2, f"views      {', '.join(views)}")
     if stats.doubts:
@@ -70,6 +73,11 @@ def _lines(project: Project) -> list[str]:
     lines += ["", f"{'class':{width}}  labels  inputs"]
     lines += [f"{one.name:{width}}  {one.labels:6}  {one.media:6}" for one in stats.classes]
     return lines + _histogram(stats.histogram) + _seconds(stats.seconds) + _failures(project)
+
+
+def _shown_again(meta: Mapping[str, str]) -> bool:
+    """Return whether objects of pictures were shown to the segmenter by more than their box."""
+    return meta.get("prompt_type", "") not in ("", "box")
 
 
 def _histogram(bins: tuple[int, ...]) -> list[str]:

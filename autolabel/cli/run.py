@@ -57,7 +57,10 @@ DEFAULT_OUT = "autolabel-out"
 @click.option(
     "--keyframe-every", type=int, help="Videos: frames between detections.  [default: 10]"
 )
-@click.option("--prompt-type", help="Videos: show new objects as mask (default), box or point.")
+@click.option(
+    "--prompt-type",
+    help="Show objects to SAM 2 as box, point or mask.  [default: pictures box, videos mask]",
+)
 @click.option("--stride", type=int, help="Videos: label every Nth frame.  [default: 1]")
 @click.option("--start", help="Videos: first frame (120) or time (4.5s, 1:05).")
 @click.option("--end", help="Videos: where to stop, exclusive: frame or time.")

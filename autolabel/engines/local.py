@@ -275,7 +275,7 @@ def _label_fresh(work: Work, batch: Sequence[Loaded]) -> dict[str, Labelled | st
 def _call(work: Work, batch: Sequence[Loaded]) -> list[Labelled]:
     """Return the labels of pictures that were read."""
     images = [one.frame.image for one in batch if one.frame is not None]
-    return label_images(images, work.question, work.stages)
+    return label_images(images, work.question, work.stages.for_pictures())
 
 
 def _record(loaded: Loaded, reason: str = "") -> MediaRecord:

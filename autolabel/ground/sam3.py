@@ -91,6 +91,14 @@ class Sam3:
 
     def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
         """Return one Segments a picture, from boxes that anything found."""
+        return self._by_boxes().segment(images, boxes)
+
+    def prompted(self, prompt_type: str) -> BoxPrompted:
+        """Return a segmenter of the same weights; see ``autolabel.stages.TakesPrompts``."""
+        return self._by_boxes().prompted(prompt_type)
+
+    def _by_boxes(self) -> BoxPrompted:
+        """Return the other head."""
         if self._boxes is None:
             prepare, model = load_pretrained(
                 self._folder,
@@ -101,7 +109,7 @@ class Sam3:
                 TRACKER_NAMES,
             )
             self._boxes = BoxPrompted(model, prepare, self._device, self._dtype)
-        return self._boxes.segment(images, boxes)
+        return self._boxes
 
     @torch.inference_mode()
     def _one(

@@ -6,6 +6,7 @@ width and height each, and a mask is scaled back the same way.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 
 from autolabel.masks import encode_many
 from autolabel.models.device import autocast
+from autolabel.models.prompt_types import BOX, Heads, Points, shown_again
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
 
 AT_ONCE = 16
@@ -42,6 +44,13 @@ class BoxPrompted:
 
     def __init__(self, model: Any, prepare: Any, device: str, dtype: str) -> None:
         self._model, self._prepare, self._device, self._dtype = model, prepare, device, dtype
+        self._prompt_type = BOX
+
+    def prompted(self, prompt_type: str) -> BoxPrompted:
+        """Return a segmenter of the same weights; see ``autolabel.stages.TakesPrompts``."""
+        other = copy.copy(self)
+        other._prompt_type = prompt_type
+        return other
 
     def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
         """Return one Segments a picture; see ``autolabel.stages.Segmenter``."""
@@ -61,17 +70,37 @@ class BoxPrompted:
         with autocast(self._device, self._dtype):
             features = self._model.get_image_embeddings(pixels)
             for some in torch.split(corners, AT_ONCE):
-                # The model adds to the lists it is given: it gets its own each time.
-                out = self._model(
-                    image_embeddings=list(features),
-                    input_boxes=some[None],
-                    multimask_output=False,
-                )
-                scores.append(out.iou_scores[0, :, 0].float())
-                for part in full_size(out.pred_masks[0, :, 0].float(), height, width):
+                logits, quality = self._shown(features, some, side)
+                scores.append(quality)
+                for part in full_size(logits, height, width):
                     masks += encode_many(part)
         found = torch.cat(scores).cpu().numpy()
         return Segments(tuple(masks), np.nan_to_num(found).clip(0, 1).astype(np.float32))
+
+    def _shown(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, side: int) -> Heads:
+        """Return logits (N, h, w) and scores (N,) of N boxes shown in this segmenter's way."""
+
+        def ask(some: torch.Tensor, points: Points | None, masks: torch.Tensor | None) -> Heads:
+            if points is not None:
+                places, labels = points
+                return self._heads(features, input_points=places[None], input_labels=labels[None])
+            assert masks is not None
+            pairs = zip(torch.split(boxes[some], 1), torch.split(masks, 1), strict=True)
+            # The model takes one mask a picture: one object at a time.
+            found = [
+                self._heads(features, input_boxes=box[None], input_masks=mask[None])
+                for box, mask in pairs
+            ]
+            return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
+
+        first = self._heads(features, input_boxes=boxes[None])
+        return shown_again(self._prompt_type, first, side, ask)
+
+    def _heads(self, features: Sequence[torch.Tensor], **prompts: torch.Tensor) -> Heads:
+        """Return float32 logits (N, h, w) and scores (N,) of N objects in one picture."""
+        # The model adds to the lists it is given: it gets its own each time.
+        out = self._model(image_embeddings=list(features), multimask_output=False, **prompts)
+        return out.pred_masks[0, :, 0].float(), out.iou_scores[0, :, 0].float()
 
 
 def full_size(logits: torch.Tensor, height: int, width: int, over: float = 0.0) -> Iterator[Masks]:

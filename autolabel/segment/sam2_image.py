@@ -1,5 +1,8 @@
 """Masks from boxes with SAM 2 (Meta's ``sam2`` package), for single pictures.
 
+An object can be shown again after that (``prompted``): by points in its first mask, or by that
+mask together with its box, as SAM was trained to refine.
+
 Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024. The results are those of
 ``sam2.sam2_image_predictor.SAM2ImagePredictor`` with ``multimask_output=False``; what
 differs is that no state is kept between calls, model sizes other than 1024 work, and the
@@ -8,6 +11,7 @@ masks never lie in memory all at once.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +24,7 @@ from torch import Tensor
 from autolabel.clock import measured
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
+from autolabel.models.prompt_types import BOX, Heads, Points, shown_again
 from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.types import RLE, Boxes, Image, Masks, Segments
 
@@ -82,6 +87,7 @@ class Sam2Image:
         self._device = torch.device(device)
         self._dtype = dtype
         self._compiled = False
+        self._prompt_type = BOX
 
     concurrent = True
     """Several threads may use it at once."""
@@ -123,6 +129,12 @@ class Sam2Image:
                 "(Debian: apt-get install g++); or run without --compile"
             ) from error
         self._compiled = True
+
+    def prompted(self, prompt_type: str) -> Sam2Image:
+        """Return a segmenter of the same weights that shows objects as "point", "mask" or "box"."""
+        other = copy.copy(self)
+        other._prompt_type = prompt_type
+        return other
 
     def segment(self, images: Sequence[Image], boxes: Sequence[Boxes]) -> list[Segments]:
         """Return one Segments a picture, masks in the order of its boxes.
@@ -173,7 +185,7 @@ class Sam2Image:
         masks: list[RLE] = []
         scores: list[Tensor] = []
         for some in torch.split(corners, self._decoded_at_once(features)):
-            logits, quality = self._heads(features, some)
+            logits, quality = self._shown(features, some)
             scores.append(quality)
             for part in _full_size(logits, height, width):
                 with measured("encode"):
@@ -181,23 +193,32 @@ class Sam2Image:
         found = torch.cat(scores).cpu().numpy()
         return Segments(tuple(masks), np.nan_to_num(found).clip(0.0, 1.0).astype(np.float32))
 
-    def _heads(self, features: _Encoded, corners: Tensor) -> tuple[Tensor, Tensor]:
-        """Return float32 logits (N, 1, S/4, S/4) and scores (N,) of N boxes."""
+    def _shown(self, features: _Encoded, corners: Tensor) -> Heads:
+        """Return logits (N, S/4, S/4) and scores (N,) of N boxes shown in this segmenter's way."""
         labels = torch.tensor([_BOX_CORNERS], dtype=torch.int, device=self._device)
+        boxes = corners, labels.expand(len(corners), -1)
+
+        def ask(some: Tensor, points: Points | None, masks: Tensor | None) -> Heads:
+            given = points or (boxes[0][some], boxes[1][some])
+            return self._heads(features, given, None if masks is None else masks[:, None])
+
+        first = self._heads(features, boxes)
+        return shown_again(self._prompt_type, first, int(self._model.image_size), ask)
+
+    def _heads(self, features: _Encoded, points: Points, masks: Tensor | None = None) -> Heads:
+        """Return logits and scores of N objects shown by points or corners, and masks if any."""
         with self._autocast():
-            sparse, dense = self._model.sam_prompt_encoder(
-                points=(corners, labels.expand(len(corners), -1)), boxes=None, masks=None
-            )
+            sparse, dense = self._model.sam_prompt_encoder(points=points, boxes=None, masks=masks)
             logits, quality, _, _ = self._model.sam_mask_decoder(
                 image_embeddings=features.coarse,
                 image_pe=self._model.sam_prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=False,
-                repeat_image=len(corners) > 1,
+                repeat_image=len(points[0]) > 1,
                 high_res_features=features.fine,
             )
-        return logits.float(), quality.float().reshape(-1)
+        return logits[:, 0].float(), quality.float().reshape(-1)
 
     def _decoded_at_once(self, features: _Encoded) -> int:
         """Return how many boxes fit in one decode."""
@@ -227,12 +248,12 @@ def _square(image: Image, side: int, device: torch.device) -> Tensor:
 
 
 def _full_size(logits: Tensor, height: int, width: int) -> Iterator[Masks]:
-    """Yield bool (n, H, W) masks, a few at a time, from logits (N, 1, h, w).
+    """Yield bool (n, H, W) masks, a few at a time, from logits (N, h, w).
 
     Scaled lying on their side: run lengths go down the columns, and turning 24 megapixels
     for them costs more than scaling does.
     """
     at_once = max(1, _UPSCALED_NUMBERS // (height * width))
-    for part in torch.split(logits.transpose(2, 3).contiguous(), at_once):
+    for part in torch.split(logits.transpose(1, 2)[:, None].contiguous(), at_once):
         large = F.interpolate(part, (width, height), mode="bilinear", align_corners=False)
         yield (large[:, 0] > 0.0).cpu().numpy().transpose(0, 2, 1)

@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from autolabel.types import Image, Mask
 
@@ -102,31 +101,3 @@ def _colours(pixels: NDArray[np.uint8]) -> Look:
 def likeness(a: Look, b: Look) -> float:
     """How much of two looks is the same, in [0, 1] (histogram intersection)."""
     return math.fsum(min(x, y) for x, y in zip(a, b, strict=True))
-
-
-def points_in(mask: Mask, count: int) -> tuple[tuple[float, float], ...]:
-    """Up to ``count`` points well inside a mask, the deepest first, then far from each other.
-
-    Args:
-        mask: bool (H, W).
-        count: How many; a mask of fewer pixels gives fewer.
-
-    Returns:
-        x, y of pixel centres; the same mask gives the same points.
-    """
-    region = Region.of(mask)
-    if region is None:
-        return ()
-    depth: NDArray[np.float64] = distance_transform_edt(np.pad(region.crop, 1))[1:-1, 1:-1]
-    rows, columns = np.nonzero(depth >= depth.max() / 2)
-    first = int(np.argmax(depth[rows, columns]))
-    chosen = [first]
-    nearest = np.hypot(rows - rows[first], columns - columns[first])
-    while len(chosen) < min(count, len(rows)):
-        following = int(np.argmax(nearest))
-        chosen.append(following)
-        nearest = np.minimum(
-            nearest, np.hypot(rows - rows[following], columns - columns[following])
-        )
-    x1, y1 = region.box[:2]
-    return tuple((float(columns[i] + x1), float(rows[i] + y1)) for i in chosen)

@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autolabel import masks as rle
+from autolabel.config import check_prompt_type
 from autolabel.errors import UsageError
+from autolabel.points import SHOWN, points_in
 from autolabel.track.cues import Cue, CueSettings, SceneCues
 from autolabel.track.identity import Identity
 from autolabel.track.lookback import LookBack, Window
-from autolabel.track.regions import Region, iou, look, points_in
+from autolabel.track.regions import Region, iou, look
 from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
 from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
 from autolabel.track.windows import Pending, TrackSummary, WindowResult, label_of
@@ -56,7 +58,7 @@ class TrackSettings:
 
     keyframe_every: int = 10
     prompt_type: str = "mask"
-    points: int = 3
+    points: int = SHOWN
     refresh: bool = True
     carry_back: bool = True
     mend_below: float = 0.7
@@ -73,10 +75,7 @@ class TrackSettings:
                 f"keyframe_every and points: expected 1 or more, found {self.keyframe_every} "
                 f"and {self.points}"
             )
-        if self.prompt_type not in ("mask", "box", "point"):
-            raise UsageError(
-                f"prompt_type: expected mask, box or point, found {self.prompt_type!r}"
-            )
+        check_prompt_type(self.prompt_type)
 
 
 def label_video(

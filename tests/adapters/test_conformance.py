@@ -73,6 +73,29 @@ def test_a_bundled_model_keeps_its_promise(
     one(Case(loaded(kind, name, maker), ("cat", "traffic light", "red circle"), scores))
 
 
+@pytest.mark.parametrize("one", CHECKS["segmenter"], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("kind", ["point", "mask"])
+def test_a_segmenter_shown_objects_again_keeps_its_promise(
+    kind: str, one: Callable[[Case], None], loaded: Callable[[str, str, str], Any]
+) -> None:
+    plain = loaded("segmenter", "edgetam", "edgetam")
+    one(Case(plain.prompted(kind), ("cat",), True))
+
+
+def test_points_and_masks_are_shown_in_place_of_boxes(
+    loaded: Callable[[str, str, str], Any],
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    boxes = np.array([[5, 9, 90, 80], [40, 30, 150, 110]], np.float32)
+    for name in ("edgetam", "sam3"):
+        plain = loaded("segmenter", name, name)
+        ways = [
+            plain.prompted(kind).segment([image], [boxes])[0] for kind in ("box", "point", "mask")
+        ]
+        assert ways[0].masks == plain.segment([image], [boxes])[0].masks
+        assert len({tuple(one.scores.tolist()) for one in ways}) == 3, name
+
+
 def test_random_models_find_enough_for_the_checks_to_mean_something(
     loaded: Callable[[str, str, str], Any],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from autolabel.app import desk as desks
 from autolabel.app import guard
 from autolabel.app.desk import Desk
 from autolabel.app.limits import Limits
+from autolabel.app.results import Found
 from autolabel.cli import cli
 from autolabel.errors import InputError, OntologyError
 from autolabel.ontology import parse_quick
@@ -41,8 +43,14 @@ def test_a_line_becomes_an_ontology() -> None:
             parse_quick(wrong)
 
 
-def test_thresholds_select_what_the_command_line_would(tmp_path: Path) -> None:
-    found = crowded(tmp_path)
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """Return a picture with 500 objects, labelled; each test chooses its thresholds."""
+    return crowded(tmp_path_factory.mktemp("crowd"))
+
+
+def test_thresholds_select_what_the_command_line_would(crowd: Found) -> None:
+    found = crowd
     assert len(found.select(None, 0.1)) == 500
     few = found.select(None, 0.9)
     assert len(few) == 50  # scores are 0.1 + 0.89 i / 500
@@ -52,8 +60,9 @@ def test_thresholds_select_what_the_command_line_would(tmp_path: Path) -> None:
         assert project.count_labels() == 33
 
 
-def test_the_command_shown_makes_the_same_labels(tmp_path: Path) -> None:
-    found = crowded(tmp_path)
+def test_the_command_shown_makes_the_same_labels(crowd: Found, tmp_path: Path) -> None:
+    found = crowd
+    shutil.copy(found.inputs[0], tmp_path)
     found.select(None, 0.5)
     line = found.command()
     program = " ".join(command())

@@ -18,7 +18,7 @@ from PIL import Image
 from autolabel.media.video import open_video, read_frames
 from autolabel.store import Project
 from autolabel.tiny.scenes import make_clip, make_scene
-from tests.browser import CHROMIUM, FLAGS, WITHOUT, Watched, served, watch
+from tests.browser import CHROMIUM, FLAGS, WITHOUT, Watched, served, watch, watch_page
 from tests.pictures import write_video
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
@@ -48,13 +48,18 @@ def server(kept: Path) -> Iterator[tuple[str, psutil.Process]]:
         yield up[0], psutil.Process(up[1].pid)
 
 
+@pytest.fixture(scope="module")
+def profile(browser: Any) -> Any:
+    return browser.new_context(accept_downloads=True)
+
+
 @pytest.fixture
-def seen(browser: Any, server: Any) -> Iterator[Watched]:
+def seen(profile: Any, server: Any) -> Iterator[Watched]:
     """Return the page as a visitor opens it; at the end nothing may be amiss."""
-    seen = watch(browser, server[0])
+    seen = watch_page(profile, server[0])
     yield seen
     no_complaints(seen)
-    seen.page.context.close()
+    seen.page.close()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +135,7 @@ def test_a_picture_is_labelled_selected_anew_and_taken_away(
     objects = list(make_scene(SCENE).objects)
     ask(page, asked(objects), objects[0].shape)
     add(page, "image", scene)
+    page.locator("#al-image-prompt").get_by_text("Point", exact=True).click()
     label(page, "image")
     found = rows(page, "image")
     assert len(found) >= 2
@@ -158,34 +164,35 @@ def test_a_picture_is_labelled_selected_anew_and_taken_away(
         ((media, instances),) = project.iter_labelled()
         assert (media.name, len(instances)) == ("my scene.png", len(fewer))
         assert media.path == str(folder / "media" / "my scene.png")
+        assert project.meta()["prompt_type"] == "point"
 
 
-@pytest.mark.parametrize("prompt", ["Mask", "Box", "Point"])
 def test_a_clip_is_tracked_with_each_kind_of_prompt(
-    seen: Watched, clip: Path, tmp_path: Path, prompt: str
+    seen: Watched, clip: Path, tmp_path: Path
 ) -> None:
     page = seen.page
     objects = [one for frame in islice(make_clip(CLIP), CLIP_FRAMES) for one in frame.objects]
     page.fill("#al-quick textarea", asked(objects))
     add(page, "video", clip)
-    page.locator("#al-video-prompt").get_by_text(prompt, exact=True).click()
-    label(page, "video")
-    tracks = rows(page, "video")
-    assert tracks
-    assert all("#" in row and "0 to" in row for row in tracks)
-    page.wait_for_function("document.querySelector('#al-video-player video').readyState >= 2")
-    page.click("#al-video-copy button")
-    flag = f"--prompt-type {prompt.lower()}"
-    page.wait_for_selector(f"#al-video-command >> text={flag}")
-    if prompt == "Mask":  # a track goes as a whole, from the export too
-        page.fill("#al-video-threshold input[type=number]", "1")
-        page.wait_for_selector("#al-video-status >> text=No objects found")
-        archive = take(page, "#al-video-zip", tmp_path / "coco.zip")
-        labels = json.loads(zipfile.ZipFile(archive).read("annotations.json"))
-        assert labels["annotations"] == []
-        video = take(page, "#al-video-save", tmp_path / "again.mp4")
-        assert open_video(video).codec == "h264"
-        assert len(list(read_frames(video))) == CLIP_FRAMES
+    for prompt in ("Box", "Point", "Mask"):
+        page.locator("#al-video-prompt").get_by_text(prompt, exact=True).click()
+        label(page, "video")
+        tracks = rows(page, "video")
+        assert tracks
+        assert all("#" in row and "0 to" in row for row in tracks)
+        page.wait_for_function("document.querySelector('#al-video-player video').readyState >= 2")
+        if prompt == "Box":
+            page.click("#al-video-copy button")
+        page.wait_for_selector(f"#al-video-command >> text=--prompt-type {prompt.lower()}")
+    # A track goes as a whole, from the export too.
+    page.fill("#al-video-threshold input[type=number]", "1")
+    page.wait_for_selector("#al-video-status >> text=No objects found")
+    archive = take(page, "#al-video-zip", tmp_path / "coco.zip")
+    labels = json.loads(zipfile.ZipFile(archive).read("annotations.json"))
+    assert labels["annotations"] == []
+    video = take(page, "#al-video-save", tmp_path / "again.mp4")
+    assert open_video(video).codec == "h264"
+    assert len(list(read_frames(video))) == CLIP_FRAMES
 
 
 def test_wrong_videos_are_refused_in_a_sentence(seen: Watched, tmp_path: Path) -> None:
@@ -227,13 +234,18 @@ def test_an_ontology_shows_its_errors_at_their_line(seen: Watched) -> None:
     assert "prompts: [dog]" in page.inner_text("#al-yaml")
 
 
-def test_nothing_found_offers_what_came_nearest(seen: Watched, scene: Path) -> None:
+def test_nothing_found_offers_what_came_nearest(seen: Watched, scene: Path, tmp_path: Path) -> None:
     page = seen.page
     objects = list(make_scene(SCENE).objects)
     ask(page, asked(objects), objects[0].shape)
     page.fill("#al-image-start input[type=number]", "1")
-    add(page, "image", scene)
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    add(page, "image", scene, empty)
+    page.locator("#al-image-prompt").get_by_text("Mask", exact=True).click()
     label(page, "image")
+    failed = page.inner_text("#al-image-status .al-error")
+    assert failed == "empty.png: the file is empty (0 bytes)"  # and not where it lies
     told = page.inner_text("#al-image-status")
     assert "No objects found that reach the threshold. The nearest below it" in told
     best = page.inner_text("#al-image-status .al-chips li >> nth=0").split()[-1]
@@ -351,9 +363,40 @@ def holders(path: Path) -> list[psutil.Process]:
     return found
 
 
-def test_a_phone_sees_the_page_without_scrolling_sideways(browser: Any, server: Any) -> None:
-    seen = watch(browser, server[0], viewport={"width": 360, "height": 740})
-    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
-    assert seen.page.get_by_text("Your outlines appear here").is_visible()
+@pytest.mark.parametrize("width", [1280, 360])
+def test_what_isnt_taken_is_refused_in_the_page_before_it_is_sent(
+    browser: Any, server: Any, scene: Path, tmp_path: Path, width: int
+) -> None:
+    seen = watch(browser, server[0], viewport={"width": width, "height": 740})
+    page = seen.page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.get_by_text("Your outlines appear here").is_visible()
+    field, note = "#al-image-file input[type=file]", page.locator("#al-image-refused")
+    large = tmp_path / "<b>large.png"
+    large.write_bytes(bytes(2**20 + 1))
+    gif, clip = tmp_path / "moving.gif", tmp_path / "clip.MP4"
+    for path in (gif, clip):
+        path.write_bytes(b"x")
+    assert not note.is_visible()
+    for files, told in (
+        (
+            [scene, large],
+            "<b>large.png has 1.1 MB; 1 MB at most here. Nothing was added: make it smaller, "
+            "or use the command line, which has no limit.",
+        ),
+        (
+            [gif],
+            "moving.gif is not a picture that is read here: expected .bmp .jpeg .jpg .png .tif "
+            ".tiff .webp.",
+        ),
+        ([clip], "clip.MP4 is a video: upload it in the Video tab."),
+    ):
+        page.set_input_files(field, [str(path) for path in files])
+        assert note.inner_text() == told
+        assert note.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert not [url for url in seen.requests if "upload" in url]
+    add(page, "image", scene)
+    assert not note.is_visible()
     no_complaints(seen)
-    seen.page.context.close()
+    page.context.close()

@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from autolabel.errors import UsageError, WeightsError
 from autolabel.masks import decode
 from autolabel.media.pictures import read_image
+from autolabel.models.prompt_types import points_of
 from autolabel.models.sam2_checkpoint import KNOWN, load_sam2, trunk_layout
+from autolabel.points import points_in
 from autolabel.segment.sam2_image import Sam2Image
-from autolabel.stages import Segmenter
+from autolabel.stages import Segmenter, TakesPrompts
 from autolabel.tiny.segmenter_config import build_model
 from autolabel.types import RLE
 from tests.pictures import quadrants
@@ -127,6 +130,54 @@ def test_the_masks_are_those_of_metas_predictor(model: SAM2Base, folder: Path) -
     assert min(iou(rle, mask) for rle, mask in zip(found.masks, masks, strict=True)) > 0.999
     assert np.allclose(found.scores, scores, atol=1e-4)
     assert (found.masks[0].height, found.masks[0].width) == (150, 233)
+
+
+def shown_again(model: SAM2Base, image: np.ndarray, box: np.ndarray, kind: str) -> np.ndarray:
+    """Meta's predictor's mask (H, W) of a box, shown points in its first mask or that mask."""
+    predictor, side = SAM2ImagePredictor(model), model.image_size
+    predictor._bb_feat_sizes = [(side // stride, side // stride) for stride in (4, 8, 16)]
+    predictor.set_image(image)
+    _, _, first = predictor.predict(box=box, multimask_output=False)
+    height, width = image.shape[:2]
+    # Points are chosen in the square that the model sees, where one number of the mask is 4 wide.
+    places = (np.array(points_in(first[0] > 0, 3)) + 0.5) * 4 - 0.5
+    again: dict[str, Any] = (
+        {"box": box, "mask_input": first}
+        if kind == "mask"
+        else {
+            "point_coords": places * (width / side, height / side),
+            "point_labels": np.ones(len(places), int),
+        }
+    )
+    masks, _, _ = predictor.predict(**again, multimask_output=False)
+    return np.asarray(masks[0] > 0)
+
+
+@pytest.mark.parametrize("kind", ["point", "mask"])
+def test_an_object_is_shown_again_as_metas_predictor_would(
+    model: SAM2Base, folder: Path, kind: str
+) -> None:
+    image, boxes = quadrants(150, 233), some_boxes(150, 233, 6)
+    segmenter = Sam2Image(folder)
+    assert isinstance(segmenter, TakesPrompts)
+    [by_boxes] = segmenter.segment([image], [boxes])
+    [found] = segmenter.prompted(kind).segment([image], [boxes])
+    masks = [shown_again(model, image, box, kind) for box in boxes]
+    assert min(iou(rle, mask) for rle, mask in zip(found.masks, masks, strict=True)) > 0.999
+    assert found.masks != by_boxes.masks
+    [same] = segmenter.prompted("box").segment([image], [boxes])
+    assert same.masks == by_boxes.masks  # and nothing was kept from the calls between
+    assert segmenter.segment([image], [boxes])[0].masks == by_boxes.masks
+
+
+def test_points_are_as_far_into_the_picture_as_they_are_into_the_small_mask() -> None:
+    small = np.zeros((3, 8, 8), bool)
+    small[0, 2, 5] = True
+    small[1, 3:6, 0:8] = True
+    points, labels = points_of(small, 4.0)
+    assert labels.tolist() == [[1, -1, -1], [1, 1, 1], [-1, -1, -1]]
+    assert points[0, 0].tolist() == [21.5, 9.5]  # the middle of columns 20 to 23, rows 8 to 11
+    assert points[1].tolist() == [[5.5, 17.5], [29.5, 13.5], [17.5, 21.5]]
 
 
 def test_a_batch_gives_what_single_pictures_give(folder: Path) -> None:

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from autolabel.points import points_in
 from autolabel.track.identity import Identity
-from autolabel.track.regions import Region, intersection, iou, likeness, look, points_in, share
+from autolabel.track.regions import Region, intersection, iou, likeness, look, share
 from autolabel.track.tracks import Found, IdentitySettings
 
 RED = (1.0,) + (0.0,) * 63
