@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autolabel.errors import AutolabelError, ProjectBusy, StorageError
@@ -81,6 +81,9 @@ def stop(places: Places) -> bool:
     """End whatever of a review runs; return whether anything did."""
     session = read_session(places)
     ran = False
+    if session is not None:
+        # Its owner sees that this is meant, not an accident; a kill in between loses nothing.
+        write_session(places, replace(session, owner=os.getpid()))
     if session is not None and session.app_alive():
         ran = True
         processes.end(session.app_pid, SERVER, patience=3)
