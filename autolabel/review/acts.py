@@ -158,9 +158,7 @@ def _tracks(
         found += [
             (place, one)
             for place, one in labels.find({"_sample_id": video})
-            if one.get("index") is not None
-            and one["index"] in indexes
-            and one["_id"] not in known
+            if one.get("index") is not None and one["index"] in indexes and one["_id"] not in known
         ]
     return found
 

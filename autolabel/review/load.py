@@ -70,7 +70,7 @@ class Loader:
         made: The data sets.
         snapshot: What was loaded before.
         places: The review's folders.
-        anew: Names of inputs whose edits in the app are given up: they are loaded whatever is there.
+        anew: Names of inputs whose edits in the app are given up.
     """
 
     def __init__(

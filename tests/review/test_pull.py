@@ -283,6 +283,40 @@ def test_a_conflict_is_told_and_nothing_is_overwritten(app: App) -> None:
     assert app.find(CAR)["label"] == "truck"
 
 
+def test_a_conflict_is_given_up_for_the_projects_label_and_the_rest_is_kept(app: App) -> None:
+    app.edit({"label": "truck"})
+    app.edit({"label": "truck"}, PERSON)
+    app.edit({"review": "accepted"}, 3)
+    with sqlite3.connect(app.folder / "labels.db") as db:
+        db.execute("UPDATE labels SET class_id = 2 WHERE id = ?", (CAR,))
+    assert f"`autolabel review {app.folder} --pull --reload` gives up these edits" in autolabel(
+        "review", app.folder, "--pull", code=3
+    )
+    told = autolabel("review", app.folder, "--pull", "--reload")
+    assert "conflict, given up: 0.png: truck: this label changed in the project" in told
+    assert "1 inputs loaded anew: the app shows the project's labels there." in told
+    assert (app.find(CAR)["label"], app.find(PERSON)["label"]) == ("person", "truck")
+    assert {uid: one.class_id for uid, one in labels(app.folder).items()} == {CAR: 2, PERSON: 1}
+    assert labels(app.folder, "1.png")[3].status == "accepted"
+    again = reviewing.pull(app.folder)
+    assert (again.edits, again.problems) == ([], [])
+
+
+def test_labels_that_cannot_be_told_apart_are_named_and_the_rest_is_taken(app: App) -> None:
+    double = {"_id": object_id(LABEL_ID, CAR), "label": "truck", "bounding_box": box(1, 1, 9, 9)}
+    app.push(double)
+    app.push({"label": "truck", "bounding_box": box(1, 1, 9, 9)})
+    app.edit({"tags": ["größe/Ω\x00'\"", "7"]}, PERSON)
+    found = reviewing.pull(app.folder)
+    assert [one.what for one in found.problems] == [
+        "truck: another label has the same id: delete it in the app, and draw it again if it is "
+        "needed",
+        "truck: it has no id: delete it in the app, and draw it again if it is needed",
+    ]
+    assert [(edit.label, edit.tags) for edit in found.edits] == [(PERSON, ("größe/Ω\x00'\"", "7"))]
+    assert reviewing.pull(app.folder).edits == []
+
+
 def test_dry_run_tells_and_changes_nothing(app: App) -> None:
     app.edit({"label": "truck"})
     before = labels(app.folder)
@@ -301,6 +335,9 @@ def test_dry_run_tells_and_changes_nothing(app: App) -> None:
         ),
         ({"mask": packed(np.zeros((80, 100), bool))}, "its mask is empty"),
         ({"mask": b"nonsense"}, "the mask can't be read"),
+        ({"mask": "mask.png"}, "the mask can't be read"),
+        ({"label": None}, "it has no class; the project has car, truck, person"),
+        ({"bounding_box": "all of it"}, "its box (0, 0, 0, 0) is empty"),
         ({"bounding_box": [0.1, float("nan"), 0.2, 0.2]}, "is empty or outside of the picture"),
     ],
 )
@@ -523,7 +560,19 @@ def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
             }
             key = {"labels.detections._id": shown[5]["_id"]}
             db[made["frames"]].update_one(key, {"$set": {"labels.detections.$.label": "truck"}})
-        (edit,) = reviewing.pull(folder).edits
+            late = {"label": "car", "bounding_box": box(1, 1, 9, 9), "_id": ObjectId()}
+            db[made["frames"]].insert_one(
+                {
+                    "_sample_id": sample["_id"],
+                    "frame_number": 9,
+                    "labels": {"detections": [late]},
+                }
+            )
+        pulled = reviewing.pull(folder)
+        (problem,), (edit,) = pulled.problems, pulled.edits
+        assert "its frame 8 is not in the input, which has 6" in problem.what
+        with session.mongo(app.port) as db:
+            db[made["frames"]].delete_one({"frame_number": 9})
         assert (edit.frame_index, edit.actions) == (4, ("class", "status"))
         now = {one.frame_index: one for one in labels(folder, "clip.mkv").values()}
         assert (now[4].class_id, now[4].track_id, now[4].source) == (1, 1, "human")
