@@ -153,7 +153,10 @@ def mongo(port: int) -> Iterator[Any]:
     import pymongo
     from pymongo.errors import PyMongoError
 
-    client: Any = pymongo.MongoClient(processes.LOOPBACK, port, serverSelectionTimeoutMS=5000)
+    # Not asked twice: a database that ended doesn't come back on this port.
+    client: Any = pymongo.MongoClient(
+        processes.LOOPBACK, port, serverSelectionTimeoutMS=5000, retryReads=False
+    )
     try:
         yield client["fiftyone"]
     except PyMongoError as error:
