@@ -138,17 +138,18 @@ class Reviewer:
         """Click on a pixel of the open picture."""
         self.page.mouse.click(*self.place(x, y))
 
-    def wait_for_mask(self) -> None:
-        """Wait until the open picture shows a mask: some thousand colourful pixels."""
-        while self.colourful() < 20_000:
+    def wait_for_mask(self, colour: int) -> None:
+        """Wait until the open picture shows a mask of a colour: 0 red, 1 green, 2 blue."""
+        while self._coloured(colour) < 20_000:
             self.page.wait_for_timeout(100)
 
-    def colourful(self) -> int:
-        """Count the colourful pixels of the open picture."""
+    def _coloured(self, colour: int) -> int:
+        """Count the open picture's pixels in which a colour is the strongest by far."""
         area = self.page.locator("#modal canvas").first.bounding_box()
         data = self.page.screenshot(clip=area)
         pixels = np.asarray(Image.open(BytesIO(data)).convert("RGB")).astype(int)
-        return int((pixels.max(2) - pixels.min(2) > 60).sum())
+        others = np.delete(pixels, colour, axis=2).max(2)
+        return int((pixels[..., colour] > others + 30).sum())
 
     def saved(self) -> Any:
         """Wait, as a context manager, until the app has saved what is done inside."""

@@ -45,7 +45,7 @@ def make_project(root: Path, pictures: int = 2, **more_meta: str) -> Path:
     """A project of gray pictures, a car and a person in each."""
     folder = root / "project"
     with Project.open(folder, create=True) as project:
-        meta = {"ontology": to_yaml(parse_ontology(ONTOLOGY)), "floor": "0.1"} | more_meta
+        meta = {"ontology": to_yaml(ontology(0.25)), "floor": "0.1"} | more_meta
         project.set_run(meta, CLASSES, [name for name, _ in CLASSES])
         for number in range(pictures):
             path = save(
@@ -73,7 +73,10 @@ def add_candidates(folder: Path, root: Path) -> None:
 def ontology(threshold: float) -> Ontology:
     """The classes with one threshold."""
     read = parse_ontology(ONTOLOGY)
-    classes = tuple(replace(one, threshold=threshold) for one in read.classes)
+    colours = dict(CLASSES)
+    classes = tuple(
+        replace(one, threshold=threshold, color=colours[one.name]) for one in read.classes
+    )
     return replace(read, classes=classes)
 
 

@@ -32,6 +32,10 @@ from tests.review.projects import (
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=WHY_SKIPPED)
 
 
+RED, BLUE = 0, 2
+"""Cars are red, trucks are blue."""
+
+
 def sample(number: int) -> str:
     """The id in the app of the n-th picture, from 1."""
     return str(object_id(MEDIA_ID, number))
@@ -139,10 +143,10 @@ def operators(reviewer: Reviewer) -> None:
     page = reviewer.page
     page.keyboard.press("Shift+N")
     page.wait_for_url(f"**id={sample(7)}")
-    reviewer.wait_for_mask()
+    reviewer.wait_for_mask(RED)
     reviewer.click(90, 100)
     reviewer.change_class("truck", "1 labels are truck now")
-    reviewer.wait_for_mask()
+    reviewer.wait_for_mask(BLUE)
     reviewer.shot("changed")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
@@ -179,7 +183,7 @@ def clip(reviewer: Reviewer) -> None:
     page = reviewer.page
     page.goto(f"{reviewer.url}%20videos?id={sample(9)}", wait_until="commit")
     page.locator("#modal canvas").first.wait_for()
-    reviewer.wait_for_mask()
+    reviewer.wait_for_mask(RED)
     reviewer.shot("clip")
     reviewer.click(90, 100)
     reviewer.change_class("truck", "3 labels are truck now")
