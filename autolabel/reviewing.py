@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autolabel.errors import AutolabelError, UsageError
+from autolabel.errors import AutolabelError, StorageError, UsageError
 from autolabel.review import processes, session
 from autolabel.review.flags import Flags, find_flags
 from autolabel.review.places import Places
@@ -44,6 +44,7 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
 
     Raises:
         AutolabelError: If FiftyOne fails.
+        StorageError: If the database ended.
     """
     order = {
         "datasets": dataset_names(project),
@@ -65,6 +66,8 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
         made: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         places.log("datasets").write_text(ran.stderr)
+        if processes.running_mongod(places) is None:
+            raise StorageError(session.database_ended(places)) from None
         last = " ".join(ran.stderr.strip().splitlines()[-2:])[-500:]
         raise AutolabelError(
             f"FiftyOne could not make the data sets: {last} (see {places.log('datasets')})"

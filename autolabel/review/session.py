@@ -127,14 +127,19 @@ def wait_for_app(places: Places, session: Session, work: Callable[[], bool]) -> 
             time.sleep(0.1)
 
 
+def database_ended(places: Places) -> str:
+    """Return what to say when the database isn't there any more."""
+    return (
+        f"the review's database ended unexpectedly (see {places.log('mongod')}). The project's "
+        "labels are as they were, and edits made in the app are kept up to the last moment: "
+        "run the same command again."
+    )
+
+
 def lost(places: Places, session: Session) -> str | None:
     """Return what ended that should run, or None if all is well."""
     if not session.mongo_alive(places):
-        return (
-            f"the review's database ended unexpectedly (see {places.log('mongod')}). The project's "
-            "labels are as they were, and edits made in the app are kept up to the last moment: "
-            "run the same command again."
-        )
+        return database_ended(places)
     if not session.app_alive():
         return (
             f"the FiftyOne app ended unexpectedly (see {places.log('app')}). Edits are kept: run "
