@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autolabel.errors import AutolabelError, UsageError
+from autolabel.errors import AutolabelError, StorageError, UsageError
 from autolabel.review import processes, session
 from autolabel.review.flags import Flags, find_flags
 from autolabel.review.places import Places
@@ -44,6 +44,7 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
 
     Raises:
         AutolabelError: If FiftyOne fails.
+        StorageError: If the database ended.
     """
     order = {
         "datasets": dataset_names(project),
@@ -65,6 +66,8 @@ def make_datasets(places: Places, project: Project, flags: Flags, port: int) -> 
         made: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         places.log("datasets").write_text(ran.stderr)
+        if processes.running_mongod(places) is None:
+            raise StorageError(session.database_ended(places)) from None
         last = " ".join(ran.stderr.strip().splitlines()[-2:])[-500:]
         raise AutolabelError(
             f"FiftyOne could not make the data sets: {last} (see {places.log('datasets')})"
@@ -111,8 +114,14 @@ def running_mongod(places: Places) -> Iterator[int]:
             processes.end(mongod[0], str(places.database))
 
 
-def pull(project_folder: str | Path, *, dry_run: bool = False) -> Any:
+def pull(project_folder: str | Path, *, dry_run: bool = False, reload: bool = False) -> Any:
     """Return what a human did in the app, taken home into the project unless ``dry_run``.
+
+    Args:
+        project_folder: The project.
+        dry_run: Only look.
+        reload: Afterwards load the inputs with conflicts anew: the edits in conflict are given
+            up, and the app shows what the project has.
 
     Raises:
         UsageError: If there is nothing to pull from.
@@ -132,6 +141,8 @@ def pull(project_folder: str | Path, *, dry_run: bool = False) -> Any:
                 snapshot.close()
         if found.edits and not dry_run:
             project.apply_edits(found.edits)
+    if reload and not dry_run and found.conflicts():
+        _load_again(places, found.conflicts())
     return found
 
 
@@ -176,8 +187,13 @@ def rethreshold(project_folder: str | Path, class_name: str, threshold: float) -
     )
 
 
-def _load_again(places: Places) -> None:
-    """Bring what changed into the data sets that are there, while the app runs on."""
+def _load_again(places: Places, anew: Collection[str] = ()) -> None:
+    """Bring what changed into the data sets that are there, while the app runs on.
+
+    Args:
+        places: The review's folders.
+        anew: Inputs whose edits in the app are given up.
+    """
     from autolabel.review.load import Loader
     from autolabel.review.pull import find_datasets
     from autolabel.review.snapshot import Snapshot
@@ -191,7 +207,7 @@ def _load_again(places: Places) -> None:
         snapshot = Snapshot(places)
         try:
             made = find_datasets(db, dataset_names(project))
-            for _ in Loader(project, db, made, snapshot, places).run(find_flags(project)):
+            for _ in Loader(project, db, made, snapshot, places, anew).run(find_flags(project)):
                 pass
         finally:
             snapshot.close()
@@ -202,6 +218,25 @@ def format_names() -> list[str]:
     from autolabel.formats import FORMATS
 
     return list(FORMATS)
+
+
+def export_folder(project: str | Path, out: str) -> Path:
+    """Return where the app exports to: what isn't absolute is beside the project."""
+    folder = Path(project).resolve()
+    return folder.parent / (Path(out).expanduser() if out.strip() else f"{folder.name}-export")
+
+
+def pull_and_export(
+    project: str | Path, format_name: str, out: str, *, status: str, overwrite: bool
+) -> str:
+    """Return what was exported after taking the corrections home, in words."""
+    from autolabel import api
+
+    pulled = pull(project)
+    folder = export_folder(project, out)
+    report = api.export(project, format_name, folder, status=status, overwrite=overwrite)
+    left = f"; {len(pulled.problems)} edits could not be taken" if pulled.problems else ""
+    return f"{report.pictures} pictures, {report.instances} objects -> {folder}{left}"
 
 
 def stop(project: str | Path) -> bool:
@@ -291,13 +326,15 @@ class Review:
 
     def lost(self) -> str | None:
         """Return what ended that should run, None if all is well or it was stopped by a command."""
-        if self.session is None or session.read_session(self.places) is None:
+        if self.session is None:
             return None
-        return session.lost(self.places, self.session)
+        problem = session.lost(self.places, self.session)
+        return None if self.stopped() else problem
 
     def stopped(self) -> bool:
-        """Return whether `--stop` ended the review."""
-        return session.read_session(self.places) is None
+        """Return whether `--stop` ends the review, or has."""
+        now = session.read_session(self.places)
+        return now is None or (self.session is not None and now.owner != self.session.owner)
 
     def close(self) -> None:
         """End the app and its database."""

@@ -20,11 +20,23 @@ SHOWN = 40
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option("--pull", is_flag=True, help="Bring the corrections back into the project.")
 @click.option("--dry-run", is_flag=True, help="With --pull: say what would change.")
+@click.option(
+    "--reload",
+    "anew",
+    is_flag=True,
+    help="With --pull: give up edits in conflict; the app shows the project's labels there.",
+)
 @click.option("--stop", is_flag=True, help="End the running review of this project.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the app.  [default: 5151]")
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 def review(
-    project: Path, pull: bool, dry_run: bool, stop: bool, port: int | None, no_browser: bool
+    project: Path,
+    pull: bool,
+    dry_run: bool,
+    anew: bool,
+    stop: bool,
+    port: int | None,
+    no_browser: bool,
 ) -> int:
     """Open the labels of PROJECT in the FiftyOne app, or take a human's corrections home.
 
@@ -35,10 +47,12 @@ def review(
     from autolabel.errors import UsageError
     from autolabel.store import Project
 
-    if pull + stop > 1 or (dry_run and not pull):
-        raise UsageError("--pull and --stop exclude each other, and --dry-run goes with --pull")
+    if pull + stop > 1 or (dry_run + anew and not pull) or dry_run + anew > 1:
+        raise UsageError(
+            "--pull and --stop exclude each other; --dry-run or --reload goes with --pull"
+        )
     if pull:
-        return _pull(project, dry_run)
+        return _pull(project, dry_run, anew)
     if stop:
         Project.open(project, readonly=True).close()
         ran = reviewing.stop(project)
@@ -123,28 +137,44 @@ def _show_load(report: Any) -> None:
         click.echo(f"note: and {more} more", err=True)
 
 
-def _pull(project: Path, dry_run: bool) -> int:
+def _pull(project: Path, dry_run: bool, anew: bool) -> int:
     """Take corrections home, or say what they are."""
     from autolabel import reviewing
 
-    found = reviewing.pull(project, dry_run=dry_run)
+    found = reviewing.pull(project, dry_run=dry_run, reload=anew)
     for edit in found.edits[:SHOWN]:
         frame = f" frame {edit.frame_index}" if edit.frame_index else ""
         label = f" label {edit.label}" if edit.label else ""
         click.echo(f"{edit.media}{frame}{label}: {', '.join(edit.actions)}")
     if len(found.edits) > SHOWN:
         click.echo(f"... and {len(found.edits) - SHOWN} more")
+    given_up = set(found.conflicts() if anew else ())
     for problem in found.problems:
         frame = f" frame {problem.frame_index}" if problem.frame_index else ""
         kind = "conflict" if problem.conflict else "not taken"
+        kind = f"{kind}, given up" if problem.media in given_up else kind
         click.echo(f"{kind}: {problem.media}{frame}: {problem.what}", err=True)
+    _notes(project, found, given_up)
+    counts = ", ".join(f"{count} {action}" for action, count in sorted(found.counts().items()))
+    verb = "would change" if dry_run else "changed"
+    click.echo(f"{len(found.edits)} labels {verb}{f': {counts}' if counts else ''}.")
+    return 3 if any(one.media not in given_up for one in found.problems) else 0
+
+
+def _notes(project: Path, found: Any, given_up: set[str]) -> None:
+    """Say what comes next after a pull."""
+    if given_up:
+        click.echo(f"{len(given_up)} inputs loaded anew: the app shows the project's labels there.")
+    elif found.conflicts():
+        click.echo(
+            f"note: nothing in conflict was overwritten; `autolabel review {project} --pull "
+            f"--reload` gives up these edits and shows the project's labels of the "
+            f"{len(found.conflicts())} inputs in the app (reload the page)",
+            err=True,
+        )
     if found.unknown:
         click.echo(
             f"note: {len(found.unknown)} inputs are not in the app as they were loaded "
             f"({found.unknown[0]}, ...): the next review loads them again",
             err=True,
         )
-    counts = ", ".join(f"{count} {action}" for action, count in sorted(found.counts().items()))
-    verb = "would change" if dry_run else "changed"
-    click.echo(f"{len(found.edits)} labels {verb}{f': {counts}' if counts else ''}.")
-    return 3 if found.problems else 0

@@ -29,10 +29,10 @@ class _Labels:
             raise UsageError("this data set was not loaded by autolabel")
         self.dataset = getattr(dataset, "_dataset", dataset)
         self.name = self.dataset.name
-        video = self.dataset.media_type == "video"
+        self.video = self.dataset.media_type == "video"
         self.samples = self.dataset._sample_collection
-        self.labels = self.dataset._frame_collection if video else self.samples
-        self.sample_key = "_sample_id" if video else "_id"
+        self.labels = self.dataset._frame_collection if self.video else self.samples
+        self.sample_key = "_sample_id" if self.video else "_id"
         self.undo = self.samples.database[UNDO]
 
     def find(self, where: dict[str, Any]) -> list[tuple[ObjectId, dict[str, Any]]]:
@@ -141,6 +141,28 @@ def _by_label(labels: _Labels, ids: set[ObjectId]) -> list[tuple[ObjectId, dict[
     return [pair for pair in found if pair[1]["_id"] in ids]
 
 
+def _tracks(
+    labels: _Labels, chosen: list[tuple[ObjectId, dict[str, Any]]]
+) -> list[tuple[ObjectId, dict[str, Any]]]:
+    """Return these labels and all others of the same tracks."""
+    owners = {
+        one["_id"]: one["_sample_id"]
+        for one in labels.labels.find(
+            {"_id": {"$in": [place for place, _ in chosen]}}, {"_sample_id": 1}
+        )
+    }
+    found = list(chosen)
+    known = {one["_id"] for _, one in chosen}
+    for video in set(owners.values()):
+        indexes = {one.get("index") for place, one in chosen if owners.get(place) == video}
+        found += [
+            (place, one)
+            for place, one in labels.find({"_sample_id": video})
+            if one.get("index") is not None and one["index"] in indexes and one["_id"] not in known
+        ]
+    return found
+
+
 def set_review(ctx: Any, value: str) -> str:
     """Accept or reject what the reviewer means; return what was done."""
     labels = _Labels(ctx)
@@ -161,7 +183,21 @@ def _above(labels: _Labels, score: float) -> list[tuple[ObjectId, dict[str, Any]
 
 def count_above(ctx: Any, score: float) -> int:
     """Return how many labels ``accept_above`` would accept."""
-    return len(_above(_Labels(ctx), score))
+    labels = _Labels(ctx)
+    one = "labels.detections"
+    wanted = {
+        f"{one}.confidence": {"$gte": score},
+        f"{one}.review": {"$nin": ["accepted", "rejected"]},
+    }
+    found = labels.labels.aggregate(
+        [
+            {"$match": {f"{one}.confidence": {"$gte": score}}},
+            {"$unwind": f"${one}"},
+            {"$match": wanted},
+            {"$count": "count"},
+        ]
+    )
+    return int(next(iter(found), {"count": 0})["count"])
 
 
 def accept_above(ctx: Any, score: float) -> str:
@@ -171,13 +207,31 @@ def accept_above(ctx: Any, score: float) -> str:
     return f"{labels.change(what, _above(labels, score), 'review', 'accepted')} labels {what}"
 
 
-def change_class(ctx: Any, name: str) -> str:
-    """Give what the reviewer selected another class; return what was done."""
+def change_class(ctx: Any, name: str, whole_tracks: bool = True) -> str:
+    """Give what the reviewer selected another class; return what was done.
+
+    Args:
+        ctx: What the operator was called with.
+        name: The class.
+        whole_tracks: In videos, in all frames of the same tracks.
+    """
     labels = _Labels(ctx)
-    if not ctx.selected_labels and not getattr(ctx.view, "_is_patches", False):
-        raise UsageError("select the labels whose class is to change")
-    count = labels.change(f"class {name}", _chosen(ctx, labels), "label", name)
+    problem = why_no_class(ctx)
+    if problem:
+        raise UsageError(problem)
+    chosen = _chosen(ctx, labels)
+    if labels.video and whole_tracks:
+        chosen = _tracks(labels, chosen)
+    count = labels.change(f"class {name}", chosen, "label", name)
     return f"{count} labels are {name} now (Shift+U takes it back)"
+
+
+def why_no_class(ctx: Any) -> str | None:
+    """Return why no class can be changed now; None if labels are selected."""
+    patches = getattr(ctx.view, "_is_patches", False)
+    if ctx.selected_labels or (patches and (ctx.selected or ctx.current_sample)):
+        return None
+    return "Select the labels first: open a picture and click on them."
 
 
 def undo(ctx: Any) -> str:

@@ -22,6 +22,7 @@ SAME_PIXELS = 0.05
 """The app may write a box anew without moving it: less than this is no move."""
 
 Box = tuple[float, float, float, float]
+DOUBLE = "#"
 AppLabels = dict[str, tuple[int, dict[str, Any]]]
 
 
@@ -40,19 +41,25 @@ class Problem:
 
 
 def app_labels(sample: Mapping[str, Any], frames: Any | None) -> AppLabels:
-    """Return frame index and document of each label of an input in the app, by its id."""
-    if frames is None:
-        return {str(one["_id"]): (0, one) for one in _detections(sample)}
+    """Return frame index and document of each label of an input in the app, by its id.
+
+    A second label of the same id, or one without an id, gets a key with DOUBLE in it.
+    """
     found: AppLabels = {}
+    if frames is None:
+        _collect(sample, 0, found)
+        return found
     for frame in frames.find({"_sample_id": sample["_id"]}).sort("frame_number"):
-        for one in _detections(frame):
-            found[str(one["_id"])] = (frame["frame_number"] - 1, one)
+        _collect(frame, int(frame.get("frame_number") or 0) - 1, found)
     return found
 
 
-def _detections(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the labels of a sample or frame; a field that was emptied in the app is no error."""
-    return list((document.get(FIELD) or {}).get("detections") or [])
+def _collect(document: Mapping[str, Any], frame: int, found: AppLabels) -> None:
+    """Add the labels of a sample or frame; a field that was emptied in the app is no error."""
+    for one in (document.get(FIELD) or {}).get("detections") or []:
+        oid = str(one.get("_id") or "")
+        key = oid if oid and oid not in found else f"{oid}{DOUBLE}{len(found)}"
+        found[key] = (frame, one)
 
 
 class Taken:
@@ -89,7 +96,7 @@ def edited(
     states, tags = taken.agreed(media.id, base)
     return (
         labels.keys() != states.keys()
-        or sorted(sample.get("tags") or []) != sorted(tags)
+        or sorted(_tags(sample)) != sorted(tags)
         or any(_actions(one, states[oid][1], media) for oid, (_, one) in labels.items())
     )
 
@@ -120,13 +127,17 @@ class Comparison:
             except Refused as error:
                 self._problem(frame, f"{_name(document)}: {error}")
                 continue
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                # Anything may be in that database: one odd label doesn't stop the others.
+                self._problem(frame, f"{_name(document)}: it can't be read: {error!r}"[:300])
+                continue
             if edit is not None:
                 yield edit
         for oid, (frame, state) in self._states.items():
             deleted = self._deleted(oid, frame, state) if oid not in labels else None
             if deleted is not None:
                 yield deleted
-        tags = [str(tag) for tag in sample.get("tags") or []]
+        tags = _tags(sample)
         if sorted(tags) != sorted(self._tags):
             state_text = self._state(0, {"sample": True, "tags": tags})
             name, oid = self._media.media.name, str(sample["_id"])
@@ -134,6 +145,9 @@ class Comparison:
 
     def _label(self, oid: str, frame: int, document: dict[str, Any]) -> Edit | None:
         """Return what a human did to one label that is in the app."""
+        if DOUBLE in oid:
+            why = "another label has the same id" if oid[0] != DOUBLE else "it has no id"
+            raise Refused(f"{why}: delete it in the app, and draw it again if it is needed")
         if oid not in self._states:
             return self._added(oid, frame, document)
         return self._changed(oid, frame, document, self._states[oid][1])
@@ -150,14 +164,18 @@ class Comparison:
         """Return a label that a human made."""
         if row_id(LABEL_ID, ObjectId(oid)) is not None:
             raise Refused("it was loaded from the project once, and is gone there")
+        frames = self._media.media.frames if self._media.media.kind != "image" else 1
+        if frame < 0 or (frames and frame >= frames):
+            raise Refused(f"its frame {frame} is not in the input, which has {frames}: delete it")
         box, mask = self._geometry(document)
         index = document.get("index")
+        index = int(index) if isinstance(index, int | float) and index > 0 else None
         one = Instance(
             class_id=self._class(document),
             box=box,
             mask=mask,
             frame_index=frame,
-            track_id=index if self._media.media.kind != "image" and index else None,
+            track_id=index if self._media.media.kind != "image" else None,
             source="human",
             status="rejected" if document.get("review") == "rejected" else "accepted",
         )
@@ -215,7 +233,7 @@ class Comparison:
         one: Instance,
         document: dict[str, Any],
     ) -> Edit:
-        tags = tuple(str(tag) for tag in document.get("tags") or [])
+        tags = tuple(_tags(document))
         state = self._state(frame, app_state(document, self._media))
         return Edit(self._media.media.name, frame, uid, oid, actions, one, tags, state)
 
@@ -256,7 +274,7 @@ class Comparison:
                 f"its box ({x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}) is empty or outside of the "
                 f"picture ({media.width} x {media.height}): move it back, or delete it"
             )
-        data = document.get("mask")
+        data = _mask(document)
         if data is None:
             return inside, None
         try:
@@ -279,12 +297,13 @@ def app_state(document: dict[str, Any], media: ReviewMedia) -> State:
         "label": document.get("label"),
         "box": list(_pixel_box(document, media)),
         "review": _status(document),
-        "tags": list(document.get("tags") or []),
+        "tags": _tags(document),
     }
-    if document.get("mask") is not None:
-        state["raw"] = pixels.digest(document["mask"])
+    data = _mask(document)
+    if data is not None:
+        state["raw"] = pixels.digest(data)
         try:
-            state["mask"] = pixels.content(pixels.unpack(document["mask"]))
+            state["mask"] = pixels.content(pixels.unpack(data))
         except ValueError:
             state["mask"] = state["raw"]
     return state
@@ -302,14 +321,14 @@ def _actions(document: dict[str, Any], state: State, media: ReviewMedia) -> tupl
         found.append("mask")
     if _status(document) != state["review"]:
         found.append("status")
-    if sorted(document.get("tags") or []) != sorted(state["tags"]):
+    if sorted(_tags(document)) != sorted(state["tags"]):
         found.append("tags")
     return tuple(found)
 
 
 def _mask_changed(document: dict[str, Any], state: State) -> bool:
     """Return whether a mask differs; one that was only compressed anew doesn't."""
-    data = document.get("mask")
+    data = _mask(document)
     if data is None or "raw" not in state:
         return (data is None) != ("raw" not in state)
     if pixels.digest(data) == state["raw"]:
@@ -333,11 +352,23 @@ def _pixel_box(document: dict[str, Any], media: ReviewMedia) -> Box:
 
 def _status(document: dict[str, Any]) -> str:
     """Return accepted, rejected or pending: the review field, or a tag of that name."""
-    tagged = [tag for tag in document.get("tags") or [] if tag in STATUSES[1:]]
+    tagged = [tag for tag in _tags(document) if tag in STATUSES[1:]]
     said = document.get("review")
     if said in STATUSES[1:]:
         return str(said)
     return str(tagged[-1]) if tagged else "pending"
+
+
+def _tags(document: Mapping[str, Any]) -> list[str]:
+    """Return the tags of a label or an input as text."""
+    tags = document.get("tags") or []
+    return [str(tag) for tag in (tags if isinstance(tags, list) else [tags])]
+
+
+def _mask(document: Mapping[str, Any]) -> bytes | None:
+    """Return a label's mask as it is kept; what is no mask at all as bytes that can't be read."""
+    data = document.get("mask")
+    return data if data is None or isinstance(data, bytes) else str(data).encode()
 
 
 def _name(document: dict[str, Any]) -> str:

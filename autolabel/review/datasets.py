@@ -41,6 +41,7 @@ SHOWN = (
 )
 STATUSES = ["pending", "accepted", "rejected"]
 SMALL_MARGIN, NEAR, LOW_MASK = 0.1, 0.05, 0.7
+FIELDS_MADE = "autolabel_fields"
 RADIO = 5
 """Up to so many classes are buttons, more are a list."""
 
@@ -57,7 +58,7 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
     for kind, name in order["datasets"].items():
         fresh = not fo.dataset_exists(name)
         dataset = fo.Dataset(name, persistent=True) if fresh else fo.load_dataset(name)
-        if fresh:
+        if FIELDS_MADE not in dataset.info:  # new, or its making was killed
             _fields(dataset, kind)
         _colours(dataset, kind, order["classes"])
         if kind == "image":
@@ -75,7 +76,8 @@ def make(order: dict[str, Any]) -> dict[str, Any]:
 
 def _fields(dataset: Any, kind: str) -> None:
     """Declare every field that is loaded."""
-    dataset.media_type = kind
+    if dataset.media_type != kind:
+        dataset.media_type = kind
     dataset.add_sample_field("name", fo.StringField)
     dataset.add_sample_field("loaded", fo.IntField)
     dataset.add_sample_field("failure", fo.StringField)
@@ -83,6 +85,8 @@ def _fields(dataset: Any, kind: str) -> None:
     add("labels", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
     for name, field in ATTRIBUTES.items():
         add(f"labels.detections.{name}", field)
+    dataset.info[FIELDS_MADE] = True
+    dataset.save()
 
 
 def _path(kind: str) -> str:

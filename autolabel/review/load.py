@@ -7,7 +7,7 @@ edits that were not pulled is left as it is and counted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,11 +62,27 @@ class _Ready:
 
 
 class Loader:
-    """Brings a project's labels into its data sets."""
+    """Brings a project's labels into its data sets.
+
+    Args:
+        project: The project.
+        db: FiftyOne's database.
+        made: The data sets.
+        snapshot: What was loaded before.
+        places: The review's folders.
+        anew: Names of inputs whose edits in the app are given up.
+    """
 
     def __init__(
-        self, project: Project, db: Any, made: Collections, snapshot: Snapshot, places: Places
+        self,
+        project: Project,
+        db: Any,
+        made: Collections,
+        snapshot: Snapshot,
+        places: Places,
+        anew: Collection[str] = (),
     ) -> None:
+        self._anew = frozenset(anew)
         self._project, self._db, self._made = project, db, made
         self._snapshot, self._places = snapshot, places
         self._present = {kind: self._loaded(kind) for kind in made}
@@ -86,8 +102,6 @@ class Loader:
         done, failed = self._project.media_ids("done"), self._project.media_ids("failed")
         self.report.total = len(done) + len(failed)
         self._drop(set(done.values()))
-        self._fail(failed)
-        self.report.seen = len(failed)
         batch: list[_Ready] = []
         for media in self._project.for_review():
             self.report.seen += 1
@@ -97,7 +111,11 @@ class Loader:
             if len(batch) >= BATCH:
                 yield self._write(batch, context.generation)
                 batch = []
-        yield self._write(batch, context.generation)
+        self._write(batch, context.generation)
+        # Last, or the grid would begin with what can't be shown.
+        self._fail(failed)
+        self.report.seen += len(failed)
+        yield self.report
 
     def _loaded(self, kind: str) -> dict[int, int]:
         """Return the generation of every input that the app has, by the project's row id."""
@@ -123,14 +141,12 @@ class Loader:
         """List the inputs that failed, with the reason."""
         if not failed:
             return
-        kind = "image" if "image" in self._made else "video"
+        ids = {kind: ObjectId(one["id"]) for kind, one in self._made.items()}
+        context = Context((), _NO_FLAGS, 0, ids)
         for media in self._project.failures():
             found = ReviewMedia(failed[media.name], media, (documents.FAILED,), [])
-            if media.kind != "image" and "video" in self._made:
-                kind = "video"
-            context = Context(
-                (), _NO_FLAGS, 0, {k: ObjectId(v["id"]) for k, v in self._made.items()}
-            )
+            kind = "image" if media.kind == "image" else "video"
+            kind = kind if kind in self._made else next(iter(self._made))
             document = documents.sample_document(found, context, media.path, {})
             del document["metadata"]
             document |= {
@@ -145,7 +161,7 @@ class Loader:
         kind = "image" if media.media.kind == "image" else "video"
         print_ = _fingerprint(media, context)
         present = self._present[kind].get(media.id)
-        if present is not None:
+        if present is not None and media.media.name not in self._anew:
             if self._known.get((media.id, present)) == print_:
                 return None
             if self._edited(media, kind, present):

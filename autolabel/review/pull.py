@@ -35,6 +35,10 @@ class Pull:
     problems: list[Problem] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    def conflicts(self) -> list[str]:
+        """Return the inputs with conflicts, by name."""
+        return sorted({one.media for one in self.problems if one.conflict})
+
     def counts(self) -> Counter[str]:
         """Return how many labels were changed in which way."""
         return Counter(action for edit in self.edits for action in edit.actions)

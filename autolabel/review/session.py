@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autolabel.errors import AutolabelError, ProjectBusy, StorageError
@@ -81,6 +81,9 @@ def stop(places: Places) -> bool:
     """End whatever of a review runs; return whether anything did."""
     session = read_session(places)
     ran = False
+    if session is not None:
+        # Its owner sees that this is meant, not an accident; a kill in between loses nothing.
+        write_session(places, replace(session, owner=os.getpid()))
     if session is not None and session.app_alive():
         ran = True
         processes.end(session.app_pid, SERVER, patience=3)
@@ -124,14 +127,19 @@ def wait_for_app(places: Places, session: Session, work: Callable[[], bool]) -> 
             time.sleep(0.1)
 
 
+def database_ended(places: Places) -> str:
+    """Return what to say when the database isn't there any more."""
+    return (
+        f"the review's database ended unexpectedly (see {places.log('mongod')}). The project's "
+        "labels are as they were, and edits made in the app are kept up to the last moment: "
+        "run the same command again."
+    )
+
+
 def lost(places: Places, session: Session) -> str | None:
     """Return what ended that should run, or None if all is well."""
     if not session.mongo_alive(places):
-        return (
-            f"the review's database ended unexpectedly (see {places.log('mongod')}). The project's "
-            "labels are as they were, and edits made in the app are kept up to the last moment: "
-            "run the same command again."
-        )
+        return database_ended(places)
     if not session.app_alive():
         return (
             f"the FiftyOne app ended unexpectedly (see {places.log('app')}). Edits are kept: run "
@@ -150,7 +158,10 @@ def mongo(port: int) -> Iterator[Any]:
     import pymongo
     from pymongo.errors import PyMongoError
 
-    client: Any = pymongo.MongoClient(processes.LOOPBACK, port, serverSelectionTimeoutMS=5000)
+    # Not asked twice: a database that ended doesn't come back on this port.
+    client: Any = pymongo.MongoClient(
+        processes.LOOPBACK, port, serverSelectionTimeoutMS=5000, retryReads=False
+    )
     try:
         yield client["fiftyone"]
     except PyMongoError as error:

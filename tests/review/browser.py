@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from tests.review.projects import HEIGHT, WIDTH
 
@@ -21,7 +25,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 120_000.0
+PATIENCE = 60_000.0
 
 
 @contextmanager
@@ -52,11 +56,11 @@ class Reviewer:
     """What a reviewer does in the app."""
 
     def __init__(self, page: Any, url: str, shots: Path) -> None:
-        self.page, self._url, self._shots = page, url, shots
+        self.page, self.url, self._shots = page, url, shots
 
     def open(self, sample: str = "") -> None:
         """Open the data set, or one of its pictures."""
-        self.page.goto(f"{self._url}?id={sample}" if sample else self._url, wait_until="commit")
+        self.page.goto(f"{self.url}?id={sample}" if sample else self.url, wait_until="commit")
         if sample:
             self.page.get_by_text("Annotate", exact=True).first.wait_for()
         else:
@@ -108,6 +112,44 @@ class Reviewer:
         """Press a button beside the open picture by its icon, and wait for what it says."""
         self.page.locator("#modal span.material-icons", has_text=button).click()
         self.page.get_by_text(notice).first.wait_for()
+
+    def key(self, keys: str, notice: str) -> None:
+        """Press keys, and wait for what that says."""
+        self.page.keyboard.press(keys)
+        self.page.get_by_text(notice).first.wait_for()
+
+    def choose(self, keys: str, title: str) -> Any:
+        """Press the keys that ask something; return the dialog."""
+        self.page.locator(".MuiDialog-root").wait_for(state="detached")
+        self.page.keyboard.press(keys)
+        dialog = self.page.locator("[role=dialog]", has_text=title)
+        dialog.wait_for()
+        return dialog
+
+    def change_class(self, to: str, notice: str) -> None:
+        """Give the selected labels another class by its keys."""
+        dialog = self.choose("Shift+C", "Class of the selected labels")
+        dialog.get_by_role("combobox").click()
+        self.page.get_by_role("option", name=to).click()
+        dialog.get_by_role("button", name="Change").click()
+        self.page.get_by_text(notice).first.wait_for()
+
+    def click(self, x: float, y: float) -> None:
+        """Click on a pixel of the open picture."""
+        self.page.mouse.click(*self.place(x, y))
+
+    def wait_for_mask(self, colour: int) -> None:
+        """Wait until the open picture shows a mask of a colour: 0 red, 1 green, 2 blue."""
+        while self._coloured(colour) < 20_000:
+            self.page.wait_for_timeout(100)
+
+    def _coloured(self, colour: int) -> int:
+        """Count the open picture's pixels in which a colour is the strongest by far."""
+        area = self.page.locator("#modal canvas").first.bounding_box()
+        data = self.page.screenshot(clip=area)
+        pixels = np.asarray(Image.open(BytesIO(data)).convert("RGB")).astype(int)
+        others = np.delete(pixels, colour, axis=2).max(2)
+        return int((pixels[..., colour] > others + 30).sum())
 
     def saved(self) -> Any:
         """Wait, as a context manager, until the app has saved what is done inside."""

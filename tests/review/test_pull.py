@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,106 +20,23 @@ from autolabel import masks, reviewing
 from autolabel.api import export
 from autolabel.errors import MissingExtra, UsageError
 from autolabel.labeling import select_anew
-from autolabel.ontology import parse_ontology
 from autolabel.review import processes, session
 from autolabel.review.documents import LABEL_ID, MEDIA_ID, object_id
-from autolabel.review.flags import find_flags
-from autolabel.review.load import Loader, LoadReport
-from autolabel.review.snapshot import Snapshot
 from autolabel.store import Project, Result
-from autolabel.types import Candidates, Instance, MediaRecord, Proposals
+from autolabel.types import MediaRecord
 from tests.command import autolabel
-from tests.pictures import write_video
-from tests.review.projects import BOXES, CLASSES, HEIGHT, WIDTH, ellipse, label, make_project
-
-CAR, PERSON = 1, 2
-"""Row ids of the first picture's labels."""
-
-
-class App:
-    """A project in the app's database, without the app's server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.places = reviewing.places_of(folder)
-        self.places.make()
-        self.port = processes.start_mongod(self.places)[1]
-        self.made: dict[str, Any] = {}
-
-    def load(self) -> LoadReport:
-        """Load as ``autolabel review`` does."""
-        with (
-            Project.open(self.folder, readonly=True) as project,
-            session.mongo(self.port) as db,
-        ):
-            flags = find_flags(project)
-            if not self.made:
-                self.made = reviewing.make_datasets(self.places, project, flags, self.port)
-            snapshot = Snapshot(self.places)
-            loader = Loader(project, db, self.made, snapshot, self.places)
-            for _ in loader.run(flags):
-                pass
-            snapshot.close()
-            return loader.report
-
-    def edit(self, change: dict[str, Any], row: int = CAR) -> None:
-        """Set fields of one label."""
-        values = {f"labels.detections.$.{name}": value for name, value in change.items()}
-        key = {"labels.detections._id": object_id(LABEL_ID, row)}
-        with session.mongo(self.port) as db:
-            assert db[self.made["image"]["samples"]].update_one(key, {"$set": values}).matched_count
-
-    def push(self, detection: dict[str, Any], media: int = 1) -> None:
-        """Add a label to a picture."""
-        with session.mongo(self.port) as db:
-            db[self.made["image"]["samples"]].update_one(
-                {"_id": object_id(MEDIA_ID, media)}, {"$push": {"labels.detections": detection}}
-            )
-
-    def delete(self, row: int) -> None:
-        """Delete a label."""
-        with session.mongo(self.port) as db:
-            db[self.made["image"]["samples"]].update_many(
-                {}, {"$pull": {"labels.detections": {"_id": object_id(LABEL_ID, row)}}}
-            )
-
-    def find(self, row: int) -> dict[str, Any]:
-        """Return a label as the app has it."""
-        with session.mongo(self.port) as db:
-            for sample in db[self.made["image"]["samples"]].find({}):
-                for one in sample["labels"]["detections"]:
-                    if one["_id"] == object_id(LABEL_ID, row):
-                        return one
-        raise AssertionError(f"no label {row} in the app")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """One mongod and one pair of data sets for all tests of this file."""
-    app = App(make_project(tmp_path_factory.mktemp("review")))
-    app.load()
-    yield app
-    session.stop(app.places)
-
-
-@pytest.fixture
-def app(template: App, tmp_path: Path) -> App:
-    """The app with a project of its own, loaded as it came."""
-    folder = template.folder
-    for old in [*folder.glob("labels.db*"), *folder.glob("review/snapshot.db*")]:
-        old.unlink()
-    fresh = make_project(tmp_path)
-    (fresh / "labels.db").rename(folder / "labels.db")
-    with session.mongo(template.port) as db:
-        db[template.made["image"]["samples"]].delete_many({})
-    template.load()
-    return template
-
-
-def labels(folder: Path, name: str = "0.png") -> dict[int, Instance]:
-    """A picture's labels by row id."""
-    with Project.open(folder, readonly=True) as project:
-        return {one.uid or 0: one for one in project.instances(name)}
+from tests.review.loaded import CAR, PERSON, App, labels
+from tests.review.projects import (
+    BOXES,
+    HEIGHT,
+    WIDTH,
+    add_candidates,
+    add_clip,
+    ellipse,
+    label,
+    make_project,
+    ontology,
+)
 
 
 def coco(folder: Path, out: Path) -> list[dict[str, Any]]:
@@ -156,9 +69,10 @@ def test_fiftyone_itself_reads_what_was_loaded(app: App) -> None:
         "s = d.first(); one = s.labels.detections[0]\n"
         "print(json.dumps([len(d), s.name, one.label, one.bounding_box, one.mask.shape,"
         " int(one.mask.sum()), one.review, one.runner_up, round(one.margin, 3),"
-        " d.list_saved_views()[:5], d.load_saved_view('8 pending').count('labels.detections'),"
+        " d.list_saved_views()[:6], d.load_saved_view('8 pending').count('labels.detections'),"
         " d.app_config.color_scheme.fields[0]['valueColors'][0]['color'],"
-        " d.count_values('labels.detections.label')]))\n"
+        " d.count_values('labels.detections.label'),"
+        " d.load_saved_view('0 suggested').values('name')]))\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code],
@@ -172,13 +86,14 @@ def test_fiftyone_itself_reads_what_was_loaded(app: App) -> None:
     assert found[:6] == [2, "0.png", "car", [0.125, 0.25, 0.3125, 1 / 3], [80, 100], area]
     assert found[6:9] == ["pending", "truck", 0.4]
     assert found[9] == [
+        "0 suggested",
         "1 ambiguous",
         "2 near the threshold",
         "3 low mask score",
         "4 crowded",
         "5 empty pictures",
     ]
-    assert found[10:] == [4, "#e03131", {"car": 2, "person": 2}]
+    assert found[10:] == [4, "#e03131", {"car": 2, "person": 2}, ["1.png"]]
 
 
 def test_nothing_edited_is_nothing_pulled(app: App) -> None:
@@ -283,6 +198,40 @@ def test_a_conflict_is_told_and_nothing_is_overwritten(app: App) -> None:
     assert app.find(CAR)["label"] == "truck"
 
 
+def test_a_conflict_is_given_up_for_the_projects_label_and_the_rest_is_kept(app: App) -> None:
+    app.edit({"label": "truck"})
+    app.edit({"label": "truck"}, PERSON)
+    app.edit({"review": "accepted"}, 3)
+    with sqlite3.connect(app.folder / "labels.db") as db:
+        db.execute("UPDATE labels SET class_id = 2 WHERE id = ?", (CAR,))
+    assert f"`autolabel review {app.folder} --pull --reload` gives up these edits" in autolabel(
+        "review", app.folder, "--pull", code=3
+    )
+    told = autolabel("review", app.folder, "--pull", "--reload")
+    assert "conflict, given up: 0.png: truck: this label changed in the project" in told
+    assert "1 inputs loaded anew: the app shows the project's labels there." in told
+    assert (app.find(CAR)["label"], app.find(PERSON)["label"]) == ("person", "truck")
+    assert {uid: one.class_id for uid, one in labels(app.folder).items()} == {CAR: 2, PERSON: 1}
+    assert labels(app.folder, "1.png")[3].status == "accepted"
+    again = reviewing.pull(app.folder)
+    assert (again.edits, again.problems) == ([], [])
+
+
+def test_labels_that_cannot_be_told_apart_are_named_and_the_rest_is_taken(app: App) -> None:
+    double = {"_id": object_id(LABEL_ID, CAR), "label": "truck", "bounding_box": box(1, 1, 9, 9)}
+    app.push(double)
+    app.push({"label": "truck", "bounding_box": box(1, 1, 9, 9)})
+    app.edit({"tags": ["größe/Ω\x00'\"", "7"]}, PERSON)
+    found = reviewing.pull(app.folder)
+    assert [one.what for one in found.problems] == [
+        "truck: another label has the same id: delete it in the app, and draw it again if it is "
+        "needed",
+        "truck: it has no id: delete it in the app, and draw it again if it is needed",
+    ]
+    assert [(edit.label, edit.tags) for edit in found.edits] == [(PERSON, ("größe/Ω\x00'\"", "7"))]
+    assert reviewing.pull(app.folder).edits == []
+
+
 def test_dry_run_tells_and_changes_nothing(app: App) -> None:
     app.edit({"label": "truck"})
     before = labels(app.folder)
@@ -301,6 +250,9 @@ def test_dry_run_tells_and_changes_nothing(app: App) -> None:
         ),
         ({"mask": packed(np.zeros((80, 100), bool))}, "its mask is empty"),
         ({"mask": b"nonsense"}, "the mask can't be read"),
+        ({"mask": "mask.png"}, "the mask can't be read"),
+        ({"label": None}, "it has no class; the project has car, truck, person"),
+        ({"bounding_box": "all of it"}, "its box (0, 0, 0, 0) is empty"),
         ({"bounding_box": [0.1, float("nan"), 0.2, 0.2]}, "is empty or outside of the picture"),
     ],
 )
@@ -340,40 +292,6 @@ def test_a_picture_deleted_by_hand_takes_no_labels_with_it(app: App) -> None:
     assert app.load().loaded == 1
 
 
-def test_mongod_killed_with_edits_starts_again_with_them(app: App) -> None:
-    app.edit({"label": "truck"})
-    with session.mongo(app.port) as db:
-        db.client.admin.command("fsync")
-    mongod = processes.running_mongod(app.places)
-    assert mongod is not None
-    os.kill(mongod[0], signal.SIGKILL)
-    processes.end(mongod[0], "--dbpath")
-    (edit,) = reviewing.pull(app.folder).edits
-    assert edit.actions == ("class", "status")
-    assert processes.running_mongod(app.places) is None
-    app.port = processes.start_mongod(app.places)[1]
-
-
-def test_a_pull_killed_before_its_end_leaves_all_as_it_was(app: App, monkeypatch) -> None:
-    app.edit({"label": "truck"})
-    app.delete(PERSON)
-    before = labels(app.folder)
-    apply, calls = Project._apply, []
-
-    def killed(self: Project, edit: Any, at: str) -> None:
-        calls.append(edit)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        apply(self, edit, at)
-
-    monkeypatch.setattr(Project, "_apply", killed)
-    with pytest.raises(KeyboardInterrupt):
-        reviewing.pull(app.folder)
-    assert labels(app.folder) == before
-    monkeypatch.undo()
-    assert len(reviewing.pull(app.folder).edits) == 2
-
-
 def test_a_project_without_labels_or_review_says_so(tmp_path: Path) -> None:
     Project.open(tmp_path, create=True).close()
     with pytest.raises(UsageError, match="has no labelled inputs"):
@@ -407,29 +325,9 @@ def test_without_fiftyone_or_mongod_it_says_what_to_install(monkeypatch) -> None
         processes.fiftyone_folder()
 
 
-def candidate_project(folder: Path) -> Path:
-    """A project of one picture with three candidates, two of them labels at threshold 0.5."""
-    boxes = np.array([[10, 10, 60, 60], [100, 100, 160, 160], [200, 50, 260, 110]], np.float32)
-    scores = np.array([[0.9, 0.1, 0], [0.6, 0.2, 0], [0.4, 0.3, 0]], np.float32)
-    found = Candidates(HEIGHT, WIDTH, Proposals(boxes, scores), (None,) * 3, (None,) * 3)
-    meta = {"floor": "0.1"}
-    with Project.open(folder, create=True) as project:
-        project.set_run(meta, CLASSES, [name for name, _ in CLASSES])
-        media = MediaRecord("a.png", "/none/a.png", "image", "0", HEIGHT, WIDTH)
-        project.commit([Result(media, candidates={0: found})])
-        select_anew(project, ontology(0.5))
-    return folder
-
-
-def ontology(threshold: float):
-    """The classes with one threshold."""
-    read = parse_ontology("car: car\ntruck: truck\nperson: person\n")
-    classes = tuple(replace(one, threshold=threshold) for one in read.classes)
-    return replace(read, classes=classes)
-
-
 def test_selecting_anew_leaves_a_humans_labels_alone(tmp_path: Path) -> None:
-    folder = candidate_project(tmp_path / "p")
+    folder = make_project(tmp_path, 0)
+    add_candidates(folder, tmp_path)
     with sqlite3.connect(folder / "labels.db") as db:
         db.execute("UPDATE labels SET class_id = 1, source = 'human', score = NULL WHERE id = 1")
         db.execute(
@@ -490,18 +388,11 @@ def test_a_project_of_the_first_format_is_read_and_keeps_its_labels(tmp_path: Pa
 
 
 def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
-    frames = [np.full((HEIGHT, WIDTH, 3), 10 * index, np.uint8) for index in range(6)]
-    path = write_video(tmp_path / "clip.mkv", frames, codec="ffv1", pix_fmt="yuv420p")
-    folder = tmp_path / "clips"
-    with Project.open(folder, create=True) as project:
-        project.set_run({}, CLASSES, [name for name, _ in CLASSES])
-        tracked = [
-            replace(label("car", BOXES["car"]), frame_index=index, track_id=1)
-            for index in (0, 1, 4)
-        ]
-        media = MediaRecord("clip.mkv", str(path), "video", "k", HEIGHT, WIDTH, frames=6)
+    folder = make_project(tmp_path, 0)
+    add_clip(folder, tmp_path / "clip.mkv")
+    with Project.open(folder) as project:
         broken = MediaRecord("bad.mp4", "/none/bad.mp4", "video", "", 0, 0, 0, "failed", "no moov")
-        project.commit([Result(media, instances=tracked), Result(broken)])
+        project.commit([Result(broken)])
     app = App(folder)
     try:
         assert app.load().loaded == 1
@@ -523,7 +414,19 @@ def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
             }
             key = {"labels.detections._id": shown[5]["_id"]}
             db[made["frames"]].update_one(key, {"$set": {"labels.detections.$.label": "truck"}})
-        (edit,) = reviewing.pull(folder).edits
+            late = {"label": "car", "bounding_box": box(1, 1, 9, 9), "_id": ObjectId()}
+            db[made["frames"]].insert_one(
+                {
+                    "_sample_id": sample["_id"],
+                    "frame_number": 9,
+                    "labels": {"detections": [late]},
+                }
+            )
+        pulled = reviewing.pull(folder)
+        (problem,), (edit,) = pulled.problems, pulled.edits
+        assert "its frame 8 is not in the input, which has 6" in problem.what
+        with session.mongo(app.port) as db:
+            db[made["frames"]].delete_one({"frame_number": 9})
         assert (edit.frame_index, edit.actions) == (4, ("class", "status"))
         now = {one.frame_index: one for one in labels(folder, "clip.mkv").values()}
         assert (now[4].class_id, now[4].track_id, now[4].source) == (1, 1, "human")
@@ -534,7 +437,8 @@ def test_videos_are_loaded_frame_by_frame_and_come_home(tmp_path: Path) -> None:
 
 
 def test_another_threshold_pulls_first_and_loads_after(tmp_path: Path) -> None:
-    folder = candidate_project(tmp_path / "p")
+    folder = make_project(tmp_path, 0)
+    add_candidates(folder, tmp_path)
     app = App(folder)
     try:
         assert app.load().labels == 2

@@ -11,6 +11,8 @@ from fiftyone.operators import types
 from autolabel.errors import AutolabelError
 from autolabel.review import acts
 
+SHOWN = 20
+"""Failed inputs that are listed."""
 BUTTONS = {
     "accept": ("Accept (Shift+A)", "check_circle"),
     "reject": ("Reject (Shift+X)", "cancel"),
@@ -66,12 +68,12 @@ class _Act(foo.Operator):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def _form(label: str, caption: str | None = None) -> tuple[Any, Any]:
-    """Return an empty form and its frame."""
+def _form(label: str, button: str, caption: str | None = None) -> tuple[Any, Any]:
+    """Return an empty form and its frame, with the name of the button that does it."""
     inputs = types.Object()
     if caption:
         inputs.view("about", types.Notice(label=caption))
-    return inputs, types.View(label=label)
+    return inputs, types.PromptView(label=label, submit_button_label=button)
 
 
 class Accept(_Act):
@@ -103,10 +105,10 @@ class AcceptAbove(_Act):
 
     def resolve_input(self, ctx: Any) -> Any:
         """Ask for the score, and say how many labels that is."""
-        score = float(ctx.params.get("score") or 0.8)
-        inputs, view = _form("Accept all pending labels from this score on?")
+        asked = ctx.params.get("score")
+        inputs, view = _form("Accept all pending labels from this score on?", "Accept")
         inputs.float("score", default=0.8, min=0, max=1, label="Score", required=True)
-        count = acts.count_above(ctx, score)
+        count = acts.count_above(ctx, 0.8 if asked is None else float(asked))
         inputs.view("count", types.Warning(label=f"{count} pending labels would be accepted"))
         return types.Property(inputs, view=view)
 
@@ -122,13 +124,19 @@ class ChangeClass(_Act):
 
     def resolve_input(self, ctx: Any) -> Any:
         """Ask for the class."""
-        inputs, view = _form("Class of the selected labels")
+        problem = acts.why_no_class(ctx)
+        inputs, view = _form("Class of the selected labels", "Change")
+        if problem:
+            inputs.view("problem", types.Error(label=problem), invalid=True, error_message=problem)
+            return types.Property(inputs, view=view)
         inputs.enum("label", acts.class_names(ctx), label="Class", required=True)
+        if ctx.dataset.media_type == "video":
+            inputs.bool("track", default=True, label="In all frames of the track")
         return types.Property(inputs, view=view)
 
     def act(self, ctx: Any) -> str:
         """Return how many were changed."""
-        return acts.change_class(ctx, str(ctx.params["label"]))
+        return acts.change_class(ctx, str(ctx.params["label"]), bool(ctx.params.get("track", True)))
 
 
 class NextPending(_Act):
@@ -165,6 +173,7 @@ class Threshold(_Act):
         """Ask for class and threshold."""
         inputs, view = _form(
             "Select labels anew",
+            "Select",
             "Corrections are pulled first, and what a human changed, accepted or rejected stays.",
         )
         names = [acts.EVERY, *acts.class_names(ctx)]
@@ -194,25 +203,26 @@ class Export(_Act):
         """Ask for format, status and folder."""
         from autolabel import reviewing
 
-        inputs, view = _form("Export", "Corrections are pulled into the project first.")
-        inputs.enum(
-            "format", reviewing.format_names(), default="coco", label="Format", required=True
-        )
-        statuses = ["all", "accepted", "pending"]
+        inputs, view = _form("Export", "Export", "Corrections are pulled into the project first.")
+        formats, statuses = reviewing.format_names(), ["all", "accepted", "pending"]
+        inputs.enum("format", formats, default="coco", label="Format", required=True)
         inputs.enum("status", statuses, default="all", label="Labels", required=True)
-        inputs.str("out", label="Folder to write", required=True)
+        beside = reviewing.export_folder(os.environ["AUTOLABEL_PROJECT"], "")
+        inputs.str("out", default=str(beside), label="Folder to write", required=True)
+        inputs.bool("overwrite", default=False, label="Replace an earlier export there")
         return types.Property(inputs, view=view)
 
     def act(self, ctx: Any) -> str:
         """Return what was written."""
-        from autolabel import api, reviewing
+        from autolabel import reviewing
 
-        project = os.environ["AUTOLABEL_PROJECT"]
-        pulled = reviewing.pull(project)
-        out, status = str(ctx.params["out"]), str(ctx.params["status"])
-        report = api.export(project, str(ctx.params["format"]), out, status=status)
-        left = f"; {len(pulled.problems)} edits could not be taken" if pulled.problems else ""
-        return f"{report.pictures} pictures, {report.instances} objects -> {out}{left}"
+        return reviewing.pull_and_export(
+            os.environ["AUTOLABEL_PROJECT"],
+            str(ctx.params.get("format", "coco")),
+            str(ctx.params.get("out") or ""),
+            status=str(ctx.params.get("status", "all")),
+            overwrite=bool(ctx.params.get("overwrite")),
+        )
 
 
 class Failures(_Act):
@@ -220,20 +230,20 @@ class Failures(_Act):
 
     name_, label_ = "failures", "failed inputs"
 
-    def act(self, ctx: Any) -> str:
-        """Return nothing; the list is the output."""
-        return ""
-
-    def execute(self, ctx: Any) -> dict[str, Any]:
-        """Return the list."""
-        lines = acts.failures(os.environ["AUTOLABEL_PROJECT"])
-        return {"failures": "\n".join(lines) or "No input failed."}
-
-    def resolve_output(self, ctx: Any) -> Any:
+    def resolve_input(self, ctx: Any) -> Any:
         """Show the list."""
-        outputs = types.Object()
-        outputs.str("failures", label="Failed inputs")
-        return types.Property(outputs, view=types.View(label="Failed inputs"))
+        lines = acts.failures(os.environ["AUTOLABEL_PROJECT"])
+        inputs, view = _form(f"{len(lines)} failed inputs" if lines else "No input failed", "Close")
+        for number, line in enumerate(lines[:SHOWN]):
+            inputs.view(f"line{number}", types.Notice(label=line))
+        if len(lines) > SHOWN:
+            rest = "the saved view '9 failed inputs' has all"
+            inputs.view("more", types.Notice(label=f"and {len(lines) - SHOWN} more: {rest}"))
+        return types.Property(inputs, view=view)
+
+    def act(self, ctx: Any) -> str:
+        """Return nothing: all was shown."""
+        return ""
 
 
 def register(plugin: Any) -> None:

@@ -7,8 +7,12 @@
     u: "undo",
     c: "change_class",
     t: "accept_above",
+    r: "threshold",
+    e: "export",
+    f: "failures",
   };
-  const ASK = new Set(["change_class", "accept_above"]);
+  const ASK = new Set(["change_class", "accept_above", "threshold", "export", "failures"]);
+  let waiting = null;
 
   function writing(target) {
     return (
@@ -23,10 +27,25 @@
       const key = event.key.toLowerCase();
       const act = KEYS[key];
       if (!act || !event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (writing(event.target)) return;
+      if (writing(event.target) || document.querySelector(".MuiDialog-root")) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      window.__autolabel_act(act);
+      if (event.repeat) return;
+      // The app hides an open picture's labels while Shift is held, and a dialog that opens
+      // meanwhile makes it miss the release: they would stay hidden.
+      if (ASK.has(act)) waiting = act;
+      else window.__autolabel_act(act);
+    },
+    true
+  );
+
+  window.addEventListener(
+    "keyup",
+    (event) => {
+      if (event.key !== "Shift" || waiting === null) return;
+      const act = waiting;
+      waiting = null;
+      setTimeout(() => window.__autolabel_act(act), 0);
     },
     true
   );
