@@ -116,8 +116,9 @@ class Results:
         with gr.Row(elem_classes="al-take"):
             what = "picture" if kind == "image" else "video"
             self.save = gr.Button(f"Save {what}", size="md", elem_id=f"al-{kind}-save")
+            names = [n for n, one in FORMATS.items() if kind == "video" or not one.videos_only]
             self.format = gr.Dropdown(
-                list(FORMATS), value="coco", label="Format", filterable=False,
+                names, value="coco", label="Format", filterable=False,
                 show_label=False, container=False, min_width=120, elem_id=f"al-{kind}-format",
             )  # fmt: skip
             self.pictures = gr.Checkbox(

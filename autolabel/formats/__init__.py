@@ -51,6 +51,7 @@ class Format:
             layout for parts, where others get a folder a part.
         back: Where what reads an export back is (see ``autolabel.formats.back``).
         reader: Where its reader is, or "" if it is only written.
+        videos_only: Whether pictures have no place in it.
     """
 
     target: str
@@ -58,6 +59,7 @@ class Format:
     options: frozenset[str]
     back: str
     reader: str = ""
+    videos_only: bool = False
 
 
 _HERE = "autolabel.formats"
@@ -77,6 +79,7 @@ FORMATS: dict[str, Format] = {
         _IMAGES,
         f"{_HERE}.back_json:YtvisBack",
         f"{_HERE}.coco_read:YtvisReader",
+        videos_only=True,
     ),
     "yolo-seg": Format(
         f"{_HERE}.yolo:YoloWriter",
@@ -106,6 +109,7 @@ FORMATS: dict[str, Format] = {
         _IMAGES | {"boxes"},
         f"{_HERE}.back_files:CvatVideoBack",
         f"{_HERE}.cvat_read:CvatVideoReader",
+        videos_only=True,
     ),
     "voc": Format(
         f"{_HERE}.voc:VocWriter",
@@ -121,12 +125,14 @@ FORMATS: dict[str, Format] = {
         "tracks are renumbered (tracks.json)",
         _IMAGES,
         f"{_HERE}.back_files:MotsBack",
+        videos_only=True,
     ),
     "davis": Format(
         f"{_HERE}.png_tracks:DavisWriter",
         "videos: as mots, up to 255 objects a video; classes only in tracks.json",
         _IMAGES | {"splitter"},
         f"{_HERE}.back_files:DavisBack",
+        videos_only=True,
     ),
     "labelme": Format(
         f"{_HERE}.labelme:LabelmeWriter",

@@ -43,6 +43,20 @@ def test_a_line_becomes_an_ontology() -> None:
             parse_quick(wrong)
 
 
+def test_pictures_are_not_offered_the_formats_of_videos() -> None:
+    import gradio
+
+    from autolabel.app.layout import Results
+
+    with gradio.Blocks():
+        offered = {
+            kind: {name for name, _ in Results(kind, Limits()).format.choices}
+            for kind in ("image", "video")
+        }
+    assert offered["video"] - offered["image"] == {"ytvis", "cvat-video", "mots", "davis"}
+    assert {"coco", "yolo-seg", "voc"} < offered["image"]
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """Return a picture with 500 objects, labelled; each test chooses its thresholds."""
