@@ -4,7 +4,8 @@
 
 ``--quick`` takes small sizes, to see that everything runs; ``--full`` adds full-size models
 with random weights to rows 1 and 2 (20 minutes on 2 cores). ``--write`` keeps the table in
-RESULTS.md, with the machine, the versions and the date, and draws the plots of rows 3 and 7.
+RESULTS.md, with the machine, the versions and the date, and draws the plots of rows 3 and 7;
+parts that were not run keep their rows of before.
 A part that can't run here is a line that says why. Each part runs in a process of its own.
 """
 
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -163,28 +165,46 @@ def plot_scale() -> None:
     figure.savefig(RESULTS / "scale.png", dpi=120)
 
 
+def kept() -> dict[str, Any]:
+    """Return what was kept of each part: where and how it was measured, and its lines."""
+    path = RESULTS / "table.json"
+    found: dict[str, dict[str, list[str] | str]] = (
+        json.loads(path.read_text()) if path.exists() else {}
+    )
+    return found
+
+
+def keep(number: str, where: str, lines: list[str]) -> None:
+    """Keep a part's lines in place of its older ones, and write RESULTS.md anew."""
+    command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
+    table = kept() | {number: {"where": where, "command": command, "lines": lines}}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "table.json").write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
+    text = "# Results\n\nWritten by `python -m benchmarks.run --write`; each part says when.\n"
+    for _, part in sorted(table.items()):
+        body = "\n".join(part["lines"])
+        text += f"\n{part['where']} `{part['command']}`\n\n{HEAD}\n{body}\n"
+    plot_scale()
+    plots = [name for name in ("tracking.png", "scale.png") if (RESULTS / name).exists()]
+    text += "".join(f"\n![{name}](results/{name})\n" for name in plots)
+    (HERE / "RESULTS.md").write_text(text)
+
+
 def main() -> None:
-    """Print the table, and keep it if asked."""
+    """Print the table, and keep each part as soon as it is there, if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    before = machine()
-    print(f"{before}\n\n{HEAD}", flush=True)
-    lines = []
+    print(f"{machine()}\n\n{HEAD}", flush=True)
     for number in given.only:
-        for line in PARTS[number](given.quick, given.full):
-            lines.append(line)
-            print(line, flush=True)
-    if given.write:
-        plot_scale()
-        again = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
-        text = f"# Results\n\n{before}\n\nMade by `{again}`.\n\n{HEAD}\n" + "\n".join(lines) + "\n"
-        plots = [name for name in ("tracking.png", "scale.png") if (RESULTS / name).exists()]
-        text += "".join(f"\n![{name}](results/{name})\n" for name in plots)
-        (HERE / "RESULTS.md").write_text(text)
+        where = machine()
+        lines = PARTS[number](given.quick, given.full)
+        print("\n".join(lines), flush=True)
+        if given.write:
+            keep(number, where, lines)
 
 
 if __name__ == "__main__":
