@@ -149,14 +149,14 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
         for choice, fold in zip(choices, folds, strict=True)
     ]
     all_of_them = [
-        chooser.rows(fold, choice.duplicate_iou)
+        chooser.rows(fold, choice)
         for choice, fold in zip(choices, folds, strict=True)
     ]
     chosen = chooser.choose(taken)
     scored = f1_intervals(samples.truths, taken, before, _joined(held_out), _SEED)
     probabilities = fit_probabilities(
         ontology.class_names,
-        chooser.rows(taken, chosen.duplicate_iou),
+        chooser.rows(taken, chosen),
         judge(chooser, choices, folds, held_out, len(ontology.classes)),
         judge(chooser, choices, folds, all_of_them, len(ontology.classes)),
         len(taken),

@@ -17,6 +17,7 @@ Bools = NDArray[np.bool_]
 SLOPE_SCALE = 3.0
 """Makes the penalty on the common slope slight beside that on the classes' own offsets."""
 _LEAST, _MOST = 1e-4, 1 - 1e-4
+_LEAST_SLOPE = 1e-3
 
 
 def log_odds(scores: Floats) -> Floats:
@@ -40,6 +41,14 @@ class Platt:
     def logit(self, classes: Ints, scores: Floats) -> Floats:
         """Return the log-odds that labels are right."""
         return np.asarray(self.offsets[classes] + self.slope * log_odds(scores))
+
+    def score(self, class_id: int, probability: float) -> float:
+        """Return the score from which labels of a class are right with this probability."""
+        kept = min(max(probability, _LEAST), _MOST)
+        lacking = np.log(kept / (1 - kept)) - self.offsets[class_id]
+        if self.slope < _LEAST_SLOPE:
+            return 0.0 if lacking <= 0 else 1.0
+        return float(sigmoid(lacking / self.slope))
 
     def __call__(self, classes: Ints, scores: Floats) -> Floats:
         """Return the probabilities that labels are right."""

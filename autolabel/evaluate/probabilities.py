@@ -63,7 +63,7 @@ def judge(
     for fold, choice, rows in zip(folds, choices, held_out, strict=True):
         inside = set(fold)
         others = [index for part in folds for index in part if index not in inside]
-        train = chooser.rows(others, choice.duplicate_iou)
+        train = chooser.rows(others, choice)
         fit = fit_platt(train.classes, train.scores, train.right, classes, SPREAD)
         logits.append(fit.logit(rows.classes, rows.scores))
     return Judged(
