@@ -24,12 +24,14 @@ from autolabel.ontology.edit import with_values
 
 LEAST_TRUTHS = 2
 """With fewer examples of a class, its settings are left alone."""
-SPREAD = 3.0
+SPREAD = 2.0
 """How far classes' offsets may lie apart when thresholds are chosen, in log-odds."""
 DUPLICATE_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
-LEAST_GAIN = 0.01
-"""Another duplicate IoU or margin must promise so much more F1, or the old one stays."""
+LEAST_GAIN = 0.005
+"""Another duplicate IoU must promise so much more macro F1, or the old one stays."""
+LEAST_CLASS_GAIN = 0.01
+"""Another margin must promise so much more F1 of its class."""
 SETTING_PICTURES = 150
 """So many pictures are enough to choose duplicate IoU and margins by."""
 
@@ -78,7 +80,7 @@ class Chooser:
         self._samples, self._ontology, self._floor = samples, ontology, floor
         self.grid = np.round(np.arange(np.ceil(floor * 100), 96) / 100, 2)
         self._objects = samples.objects(ontology)
-        self._rows: dict[_Asked, dict[int, Rows]] = {}
+        self._rows: dict[str, dict[int, Rows]] = {}
 
     def choose(self, pictures: Sequence[int]) -> Chosen:
         """Return the settings that suit these pictures best."""
@@ -104,8 +106,8 @@ class Chooser:
             pictures: Which.
             chosen: Its thresholds don't matter.
         """
-        asked = _Asked.of(chosen)
-        known = self._rows.setdefault(asked, {})
+        key = str(replace(chosen, thresholds={}))
+        known = self._rows.setdefault(key, {})
         if any(index not in known for index in pictures):
             ontology = lowered(replace(chosen, thresholds={}).applied(self._ontology), self._floor)
             for index in pictures:
@@ -118,9 +120,7 @@ class Chooser:
         """Return the number of each class's examples in these pictures."""
         return np.asarray(self._samples.truths[list(pictures)].sum(0))
 
-    def _best_weights(
-        self, pictures: Sequence[int], truths: NDArray[np.intp]
-    ) -> dict[str, float]:
+    def _best_weights(self, pictures: Sequence[int], truths: NDArray[np.intp]) -> dict[str, float]:
         """Return the weights to change, by class name; those of rare classes stay."""
         free = truths >= LEAST_TRUTHS
         now = np.array([spec.weight for spec in self._ontology.classes])
@@ -163,7 +163,7 @@ class Chooser:
             for index, spec in enumerate(ontology.classes)
             if ontology.negative_ids[index]
             and truths[index] >= LEAST_TRUTHS
-            and promised[index].max() > now[index] + LEAST_GAIN
+            and promised[index].max() > now[index] + LEAST_CLASS_GAIN
             and MARGINS[best[index]] != spec.not_margin
         }
 
@@ -201,20 +201,6 @@ class Chooser:
 
 
 _FIELDS = ("picture", "classes", "scores", "right")
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What decides which candidates may become labels, in a form that can be looked up."""
-
-    margins: tuple[tuple[str, float], ...]
-    weights: tuple[tuple[str, float], ...]
-    duplicate_iou: float
-
-    @classmethod
-    def of(cls, chosen: Chosen) -> _Asked:
-        """Return it of these settings."""
-        return cls(tuple(chosen.margins.items()), tuple(chosen.weights.items()), chosen.duplicate_iou)
 
 
 def _from_above(counts: Floats) -> Floats:

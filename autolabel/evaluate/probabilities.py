@@ -20,7 +20,7 @@ from autolabel.evaluate.fitting import (
 from autolabel.evaluate.samples import Rows
 from autolabel.probability import KNOTS, Probabilities
 
-SPREAD = 2.0
+SPREAD = 1.5
 """How far classes' offsets may lie apart, in log-odds: closer than thresholds like it best."""
 LEAST_FOR_ISOTONIC = 500
 """Isotonic steps need more labels than Platt's two numbers."""
