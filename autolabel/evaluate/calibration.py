@@ -278,8 +278,8 @@ def _notes(
     seen = samples.truths[taken].sum(0)
     if few := int((samples.measurable & (seen < LEAST_TRUTHS)).sum()):
         notes.append(
-            f"settings of {few} classes with too few examples stay; the probabilities of their "
-            "labels follow those of the other classes"
+            f"{few} of {len(seen)} classes have too few examples: their settings stay, and how "
+            "likely their labels are right is taken from the other classes"
         )
     if len(taken) < len(samples.names):
         notes.append(f"{len(taken)} of {len(samples.names)} labelled pictures were looked at")
