@@ -154,12 +154,13 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
     ]
     all_of_them = [chooser.rows(fold, choice) for choice, fold in zip(choices, folds, strict=True)]
     chosen = chooser.choose(taken)
-    scored = f1_intervals(samples.truths, taken, before, _joined(held_out), _SEED)
+    scored = f1_intervals(samples.truths, taken, before, Rows.joined(held_out), _SEED)
     probabilities = fit_probabilities(
         ontology.class_names,
         chooser.rows(taken, chosen),
-        judge(chooser, choices, folds, held_out, len(ontology.classes)),
-        judge(chooser, choices, folds, all_of_them, len(ontology.classes)),
+        all_of_them,
+        judge(chooser, choices, folds, held_out, all_of_them, len(ontology.classes)),
+        judge(chooser, choices, folds, all_of_them, all_of_them, len(ontology.classes)),
         len(taken),
     )
     return Calibration(
@@ -212,16 +213,6 @@ def _others(taken: Sequence[int], fold: Sequence[int]) -> list[int]:
     """Return the pictures outside a fold."""
     inside = set(fold)
     return [index for index in taken if index not in inside]
-
-
-def _joined(parts: Sequence[Rows]) -> Rows:
-    """Return rows one after the other."""
-    return Rows(
-        *(
-            np.concatenate([getattr(one, key) for one in parts])
-            for key in ("picture", "classes", "scores", "right")
-        )
-    )
 
 
 def _class_fits(

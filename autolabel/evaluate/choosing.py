@@ -114,7 +114,7 @@ class Chooser:
                 if index not in known:
                     known[index] = self._samples.rows(ontology, [index])
         found = [known[index] for index in pictures]
-        return Rows(*(np.concatenate([getattr(one, key) for one in found]) for key in _FIELDS))
+        return Rows.joined(found)
 
     def _truths(self, pictures: Sequence[int]) -> NDArray[np.intp]:
         """Return the number of each class's examples in these pictures."""
@@ -198,9 +198,6 @@ class Chooser:
         np.add.at(right, at, sure[kept])
         labels, right = (_from_above(one) for one in (labels, right))
         return fit, 2 * right / np.maximum(truths[:, None] + labels, 1e-9)
-
-
-_FIELDS = ("picture", "classes", "scores", "right")
 
 
 def _from_above(counts: Floats) -> Floats:

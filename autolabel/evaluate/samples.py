@@ -45,6 +45,16 @@ class Rows:
         return Rows(self.picture[keep], self.classes[keep], self.scores[keep], self.right[keep])
 
     @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return rows one after the other."""
+        return cls(
+            np.concatenate([one.picture for one in parts]),
+            np.concatenate([one.classes for one in parts]),
+            np.concatenate([one.scores for one in parts]),
+            np.concatenate([one.right for one in parts]),
+        )
+
+    @classmethod
     def of(cls, rows: Iterable[tuple[int, int, float, bool]]) -> Rows:
         """Return rows given one by one."""
         columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
