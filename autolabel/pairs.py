@@ -19,7 +19,7 @@ _BLOCK = 64
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of boxes that share area, by (better, worse), in order: all that steps 2-5 need.
+    """Pairs of boxes that share area, by (better, worse), in order: all that steps 2-6 need.
 
     Attributes:
         better: Place of the better box, ascending.

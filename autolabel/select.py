@@ -6,14 +6,16 @@ threshold needs no model. The steps, in this order:
 1. A box belongs to the class whose best prompt scores most; the next best is its runner-up.
 2. Within a class, a box that overlaps a better one by ``duplicate_iou`` is a duplicate.
    ``to_segment`` stops here: what is left gets a mask.
-3. Limits: the class's threshold, its area limits, its negative prompts.
-4. A box that merely frames several better boxes of its class is dropped (`group box`).
-5. Across classes, of two boxes that overlap by ``cross_class_iou`` the better one stays and
+3. Where classes have weights, steps 1 and 2 once more for what is left, by score times weight;
+   from then on that says which box is better, too.
+4. Limits: the class's threshold, its area limits, its negative prompts, all by plain scores.
+5. A box that merely frames several better boxes of its class is dropped (`group box`).
+6. Across classes, of two boxes that overlap by ``cross_class_iou`` the better one stays and
    the other becomes its runner-up.
 
-Duplicates go first, before any limit, on purpose: what survives step 2 then depends on no
-limit, so masks computed once serve every later choice of thresholds, areas, negatives and
-``cross_class_iou``.
+Duplicates go first, before any limit or weight, on purpose: what survives step 2 then depends on
+none of them, so masks computed once serve every later choice of thresholds, weights, areas,
+negatives and ``cross_class_iou``.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Prepared:
     """A picture's candidates after steps 1 and 2, from which ``choose`` takes the labels.
 
     Serves every ontology with the same classes, prompts and ``duplicate_iou``, and with the
-    same ``cross_class_iou`` or a higher one.
+    same ``cross_class_iou`` or a higher one, whatever its weights.
     """
 
     proposals: Proposals
@@ -81,7 +83,8 @@ def prepare(proposals: Proposals, ontology: Ontology, height: int, width: int) -
 
 def choose(prepared: Prepared, ontology: Ontology) -> list[Selected]:
     """Return the candidates that become labels, best first, as ``select`` does."""
-    found, proposals = prepared.found, prepared.proposals
+    proposals = prepared.proposals
+    found = _weighed(prepared.found, proposals, ontology)
     keep = _within_limits(found, ontology, prepared.pixels)
     keep &= ~_explained_away(found, proposals, ontology)
     found = found.take(keep)
@@ -107,7 +110,7 @@ def to_segment(
     """Return the candidates that get a mask: every one that ``select`` may ever return.
 
     ``select`` returns a subset of these whatever thresholds (not under ``floor``), area
-    limits, negatives and ``cross_class_iou`` it is given, as long as
+    limits, weights, negatives and ``cross_class_iou`` it is given, as long as
     ``Ontology.segment_fingerprint()`` is the same.
 
     Args:
@@ -224,29 +227,52 @@ def _candidates(
 ) -> _Found:
     """Return the boxes that are no duplicates within their class, best first (steps 1, 2)."""
     by_class = class_scores(proposals, ontology)
-    every = np.arange(len(proposals))
-    classes = by_class.argmax(axis=1)
-    scores = by_class[every, classes]
-    by_class[every, classes] = -1
-    second = by_class.argmax(axis=1)
+    scores = by_class.max(axis=1)
     visible = box_area(
         np.clip(proposals.boxes, 0, np.array([width, height, width, height], np.float32))
     )
     rows = np.flatnonzero((scores > 0) & (scores >= floor) & (visible > 0))
+    return _distinct(rows, proposals, by_class[rows], by_class[rows], ontology)
+
+
+def _weighed(found: _Found, proposals: Proposals, ontology: Ontology) -> _Found:
+    """Return the candidates with the classes that win by score times weight (step 3)."""
+    weights = np.array([spec.weight for spec in ontology.classes], np.float32)
+    if (weights == weights[0]).all() or not len(found.rows):
+        return found
+    by_class = class_scores(proposals, ontology)[found.rows]
+    return _distinct(found.rows, proposals, by_class, by_class * weights, ontology)
+
+
+def _distinct(
+    rows: Ints, proposals: Proposals, by_class: Scores, compete: Scores, ontology: Ontology
+) -> _Found:
+    """Return the boxes that are no duplicates within their class, best first.
+
+    Args:
+        rows: Which of the proposals.
+        proposals: All of them.
+        by_class: (N, C), their scores.
+        compete: (N, C), what says whose a box is and which is better.
+        ontology: Says what a duplicate is.
+    """
+    every = np.arange(len(rows))
+    classes = compete.argmax(axis=1)
     boxes = proposals.boxes[rows]
-    rows = rows[np.lexsort((rows, *boxes.T[::-1], -scores[rows]))]
+    order = np.lexsort((rows, *boxes.T[::-1], -compete[every, classes]))
+    rows, boxes, classes = rows[order], boxes[order], classes[order]
+    by_class, others = by_class[order], compete[order]  # others: a copy
+    others[every, classes] = -1
+    second = others.argmax(axis=1)
+    runners_up = np.where(others[every, second] < 0, np.float32(-1), by_class[every, second])
     found = _Found(
         rows,
-        proposals.boxes[rows],
-        classes[rows],
-        scores[rows],
-        second[rows],
-        by_class[rows, second[rows]],
-        Pairs.of(
-            proposals.boxes[rows],
-            min(ontology.duplicate_iou, ontology.cross_class_iou),
-            GROUP_INSIDE,
-        ),
+        boxes,
+        classes,
+        by_class[every, classes],
+        second,
+        runners_up,
+        Pairs.of(boxes, min(ontology.duplicate_iou, ontology.cross_class_iou), GROUP_INSIDE),
     )
     stays = np.ones(len(rows), bool)
     clash = found.same_class() & (found.pairs.iou >= np.float32(ontology.duplicate_iou))
@@ -257,7 +283,7 @@ def _candidates(
 
 
 def _within_limits(found: _Found, ontology: Ontology, pixels: int) -> Bools:
-    """Return which pass their class's threshold and area limits (step 3)."""
+    """Return which pass their class's threshold and area limits (step 4)."""
     limits = np.array(
         [
             (
@@ -284,7 +310,7 @@ def _pixels(limit: float | None, pixels: int, without: float) -> float:
 
 
 def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> Bools:
-    """Return which boxes a negative prompt of their class explains better (step 3).
+    """Return which boxes a negative prompt of their class explains better (step 4).
 
     Either on the box itself (it scores at least as much there, less the class's
     ``not_margin``), or on another box that the negative prompt won, that overlaps by
@@ -314,7 +340,7 @@ def _explained_away(found: _Found, proposals: Proposals, ontology: Ontology) -> 
 
 
 def _groups(found: _Found) -> Bools:
-    """Return which boxes merely frame several better boxes of their class (step 4).
+    """Return which boxes merely frame several better boxes of their class (step 5).
 
     Grounding DINO likes to add one box around a row of cars or a crowd. A box is such a
     group if at least two better boxes of its class lie inside it, and their common frame is
@@ -335,7 +361,7 @@ def _groups(found: _Found) -> Bools:
 
 
 def _settle(found: _Found, cross_class_iou: float) -> Bools:
-    """Return who stays across classes; losers become runners-up in ``found`` (step 5)."""
+    """Return who stays across classes; losers become runners-up in ``found`` (step 6)."""
     stays: Bools = np.ones(len(found.rows), bool)
     clash = ~found.same_class() & (found.pairs.iou >= np.float32(cross_class_iou))
     for better, worse in found.pairs.where(clash).each():

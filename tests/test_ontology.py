@@ -109,6 +109,7 @@ def test_names_may_be_in_any_language() -> None:
         ("classes:\n- name: a\n  threshold: .nan\n", 3, "threshold: found .nan"),
         ("classes:\n- name: a\n  threshold: '0.5'\n", 3, "found '0.5', expected a number"),
         ("classes:\n- name: a\n  min_area: -1\n", 3, "min_area: found -1, allowed: up to 1"),
+        ("classes:\n- name: a\n  weight: 0\n", 3, "weight: found 0, allowed: 0.01 to 100"),
         ("classes:\n- {name: a, min_area: 9, max_area: 8}\n", 2, "max_area: found 8, less than"),
         ("defaults: {duplicate_iou: 0}\nclasses: [a]\n", 1, "duplicate_iou: found 0, allowed: abo"),
         ("classes:\n- name: a\n  color: #ff0000\n", 3, "put the colour in quotes"),
@@ -273,12 +274,15 @@ areas = st.none() | st.floats(0, 1e9)
     st.floats(0, 1),
     areas,
     st.floats(0.01, 1),
+    st.floats(0.01, 100),
 )
 def test_yaml_reads_back_equal(
-    names: list[str], negative: str, threshold: float, area: float | None, iou: float
+    names: list[str], negative: str, threshold: float, area: float | None, iou: float, weight: float
 ) -> None:
     try:
-        classes = tuple(ClassSpec(n, (n,), (negative,), threshold, area) for n in names)
+        classes = tuple(
+            ClassSpec(n, (n,), (negative,), threshold, area, weight=weight) for n in names
+        )
         ontology = Ontology(classes, iou, iou)
     except OntologyError:  # the negative is one of the prompts, or two normalise to the same
         return

@@ -169,12 +169,12 @@ def test_defaults_are_set_where_they_stand(tmp_path: Path, text: str, expected: 
 def test_several_values_of_a_class_are_set_together(tmp_path: Path) -> None:
     file = tmp_path / "o.yaml"
     file.write_text("defaults: {not: poster}\nclasses:\n- name: car # c\n  threshold: 0.3\n- dog\n")
-    values = {"threshold": 0.4, "not_margin": -0.05}
+    values = {"threshold": 0.4, "not_margin": -0.05, "weight": 1.5}
     set_values(file, {"car": values, "dog": values}, {"duplicate_iou": 0.6})
     assert file.read_text() == (
         "defaults: {duplicate_iou: 0.6, not: poster}\nclasses:\n- name: car # c\n"
-        "  not_margin: -0.05\n  threshold: 0.4\n- name: dog\n  threshold: 0.4\n"
-        "  not_margin: -0.05\n"
+        "  not_margin: -0.05\n  weight: 1.5\n  threshold: 0.4\n- name: dog\n"
+        "  threshold: 0.4\n  not_margin: -0.05\n  weight: 1.5\n"
     )
     with pytest.raises(UsageError, match="not_margin: found 3, allowed: -1 to 1"):
         set_values(file, {"car": {"not_margin": 3}})

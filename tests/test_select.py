@@ -114,6 +114,41 @@ def test_a_margin_says_how_far_a_box_must_beat_its_negatives() -> None:
     assert at(-0.2) == [0, 1, 2, 3]
 
 
+def test_a_weight_counts_where_classes_compete_and_not_for_the_threshold() -> None:
+    found = proposals(
+        ([0, 0, 10, 10], [0.5, 0, 0.3]),  # the truck's by weight
+        ([20, 0, 30, 10], [0.5, 0, 0.2]),  # the car's: 0.4 is less
+        ([40, 0, 50, 10], [0.3, 0, 0.28]),  # the truck's, and under its threshold
+    )
+    heavy = Ontology((CAR, replace(TRUCK, weight=2.0)))
+    assert select(found, heavy, 100, 100) == [
+        Selected(0, 1, 2, pytest.approx(0.3), runner_up_class=0, runner_up_score=0.5),
+        Selected(1, 0, 0, 0.5, runner_up_class=1, runner_up_score=pytest.approx(0.2)),
+    ]
+    light = Ontology((replace(CAR, weight=0.5), TRUCK))  # the same to everyone
+    assert select(found, light, 100, 100) == select(found, heavy, 100, 100)
+    same = Ontology((replace(CAR, weight=3.0), replace(TRUCK, weight=3.0)))
+    assert select(found, same, 100, 100) == select(found, BOTH, 100, 100)
+
+
+def test_boxes_that_weights_bring_into_one_class_are_duplicates() -> None:
+    found = proposals(
+        ([0, 0, 10, 10], [0.6, 0, 0.4]),
+        ([0, 0, 10, 7.5], [0, 0, 0.5]),  # IoU 0.75: another class leaves it alone
+    )
+    assert picked(found, BOTH) == [0, 1]
+    heavy = Ontology((CAR, replace(TRUCK, weight=2.0)))
+    assert picked(found, heavy) == [1]
+
+
+def test_weights_settle_overlaps_across_classes() -> None:
+    found = proposals(([0, 0, 10, 10], [0.6, 0, 0]), ([0, 0, 10, 9], [0, 0, 0.5]))
+    assert picked(found, BOTH) == [0]
+    (label,) = select(found, Ontology((CAR, replace(TRUCK, weight=2.0))), 100, 100)
+    assert (label.candidate, label.class_id, label.score) == (1, 1, 0.5)
+    assert (label.runner_up_class, label.runner_up_score) == (0, pytest.approx(0.6))
+
+
 def test_what_is_prepared_once_serves_every_threshold() -> None:
     found = proposals(*(([9 * n, 0, 9 * n + 20, 20], [0.1 * n, 0.8 - 0.1 * n]) for n in range(8)))
     prepared = prepare(found, TOY, 100, 100)
@@ -247,7 +282,10 @@ def settings_of(draw: st.DrawFn) -> Ontology:
         chosen = draw(st.lists(st.sampled_from(others), unique=True))
         limits = sorted(draw(st.lists(st.floats(0, 1), min_size=2, max_size=2)))
         low, high = limits if draw(st.booleans()) else (None, None)
-        classes.append(ClassSpec(f"class {i}", own, tuple(chosen), draw(levels), low, high))
+        weight = draw(st.sampled_from([1.0, 1.0, 0.3, 2.5]))
+        classes.append(
+            ClassSpec(f"class {i}", own, tuple(chosen), draw(levels), low, high, weight=weight)
+        )
     # "e" and "f" are asked in any case, so that the columns stay the same.
     classes[0] = replace(classes[0], negatives=(*classes[0].negatives, "e", "f"))
     return Ontology(tuple(classes), 0.5, draw(st.sampled_from([0.1, 0.5, 0.9, 1.0])))
@@ -298,7 +336,10 @@ def test_the_order_of_candidates_does_not_matter(
 def test_labels_keep_what_was_promised(found: Proposals, ontology: Ontology) -> None:
     found = align(found, list("abcdef"), ontology)
     labels = select(found, ontology, 16, 16)
-    assert [x.score for x in labels] == sorted((x.score for x in labels), reverse=True)
+    ranks = [np.float32(x.score * ontology.classes[x.class_id].weight) for x in labels]
+    if len({spec.weight for spec in ontology.classes}) == 1:
+        ranks = [x.score for x in labels]
+    assert ranks == sorted(ranks, reverse=True)
     iou = box_iou(found.boxes, found.boxes)
     for i, one in enumerate(labels):
         spec = ontology.classes[one.class_id]

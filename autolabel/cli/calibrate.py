@@ -27,7 +27,7 @@ import click
 def calibrate(
     project: Path, truth: Path | None, ontology: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Choose PROJECT's thresholds, duplicate IoU and negative margins from stored candidates.
+    """Choose PROJECT's thresholds, weights, duplicate IoU and margins from stored candidates.
 
     Writes them into the ontology, selects the labels anew and maps scores to probabilities.
     What they gain is measured on pictures that they were not chosen by.
@@ -52,7 +52,7 @@ def table(found: dict[str, Any], dry_run: bool) -> list[str]:
     ]
     for name, one in found["classes"].items():
         was, now = one["threshold"]["before"], one["threshold"]["after"]
-        said = one["note"] or _margin(one["not_margin"])
+        said = one["note"] or _others(one)
         lines.append(
             f"{name:{width}}  {one['truths']:6}  {was:5.2f} -> {now:.2f}  "
             f"{_f1(one['f1']['before'])} -> {_f1(one['f1']['after'])}  {said}".rstrip()
@@ -73,9 +73,10 @@ def table(found: dict[str, Any], dry_run: bool) -> list[str]:
     return [*lines, "", _closing(found, dry_run)]
 
 
-def _margin(value: float | None) -> str:
-    """Return a new margin, or nothing."""
-    return "" if value is None else f"not_margin {value:g}"
+def _others(one: dict[str, Any]) -> str:
+    """Return a class's other settings that are new."""
+    found = ((key, one[key]) for key in ("weight", "not_margin"))
+    return ", ".join(f"{key} {value:g}" for key, value in found if value is not None)
 
 
 def _closing(found: dict[str, Any], dry_run: bool) -> str:

@@ -43,6 +43,7 @@ class ClassFit:
         before: The threshold in use.
         after: The threshold chosen; the same where the class is left alone.
         margin: ``not_margin`` chosen, or None where it stays.
+        weight: ``weight`` chosen, or None where it stays.
         f1_before: F1 with the settings in use, None where it can't be measured.
         f1_after: F1 with the settings chosen, on pictures they were not chosen by.
         note: Why the class was left alone, or "".
@@ -53,6 +54,7 @@ class ClassFit:
     before: float
     after: float
     margin: float | None
+    weight: float | None
     f1_before: float | None
     f1_after: float | None
     note: str
@@ -63,6 +65,7 @@ class ClassFit:
             "truths": self.truths,
             "threshold": {"before": self.before, "after": self.after},
             "not_margin": self.margin,
+            "weight": self.weight,
             "f1": {"before": self.f1_before, "after": self.f1_after},
             "note": self.note,
         }
@@ -103,7 +106,8 @@ class Calibration:
         """Whether the settings chosen differ from those in use."""
         before, after = self.duplicate_iou
         return before != after or any(
-            one.before != one.after or one.margin is not None for one in self.classes
+            one.before != one.after or (one.margin, one.weight) != (None, None)
+            for one in self.classes
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,17 +152,15 @@ def calibrate(project: Project, truth: Truth, ontology: Ontology) -> Calibration
         samples.rows(choice.applied(ontology), fold)
         for choice, fold in zip(choices, folds, strict=True)
     ]
-    all_of_them = [
-        chooser.rows(fold, choice.duplicate_iou)
-        for choice, fold in zip(choices, folds, strict=True)
-    ]
+    all_of_them = [chooser.rows(fold, choice) for choice, fold in zip(choices, folds, strict=True)]
     chosen = chooser.choose(taken)
-    scored = f1_intervals(samples.truths, taken, before, _joined(held_out), _SEED)
+    scored = f1_intervals(samples.truths, taken, before, Rows.joined(held_out), _SEED)
     probabilities = fit_probabilities(
         ontology.class_names,
-        chooser.rows(taken, chosen.duplicate_iou),
-        judge(chooser, choices, folds, held_out, len(ontology.classes)),
-        judge(chooser, choices, folds, all_of_them, len(ontology.classes)),
+        chooser.rows(taken, chosen),
+        all_of_them,
+        judge(chooser, choices, folds, held_out, all_of_them, len(ontology.classes)),
+        judge(chooser, choices, folds, all_of_them, all_of_them, len(ontology.classes)),
         len(taken),
     )
     return Calibration(
@@ -213,16 +215,6 @@ def _others(taken: Sequence[int], fold: Sequence[int]) -> list[int]:
     return [index for index in taken if index not in inside]
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
-    """Return rows one after the other."""
-    return Rows(
-        *(
-            np.concatenate([getattr(one, key) for one in parts])
-            for key in ("picture", "classes", "scores", "right")
-        )
-    )
-
-
 def _class_fits(
     ontology: Ontology,
     samples: Samples,
@@ -251,6 +243,7 @@ def _class_fits(
                 spec.threshold,
                 chosen.thresholds.get(spec.name, spec.threshold),
                 chosen.margins.get(spec.name),
+                chosen.weights.get(spec.name),
                 before[index],
                 after[index],
                 note,
@@ -272,6 +265,12 @@ def _notes(
         count = len(truth.pictures) - len(samples.names)
         notes.append(
             f"{count} of the truth's {len(truth.pictures)} pictures are not in the project"
+        )
+    seen = samples.truths[taken].sum(0)
+    if few := int((samples.measurable & (seen < LEAST_TRUTHS)).sum()):
+        notes.append(
+            f"{few} of {len(seen)} classes have too few examples: their settings stay, and how "
+            "likely their labels are right is taken from the other classes"
         )
     if len(taken) < len(samples.names):
         notes.append(f"{len(taken)} of {len(samples.names)} labelled pictures were looked at")

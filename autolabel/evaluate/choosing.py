@@ -1,32 +1,37 @@
-"""Thresholds, duplicate IoU and negative margins that suit a truth best, from stored candidates.
+"""Weights, thresholds, duplicate IoU and negative margins that suit a truth best.
 
-A class's threshold is the one with the highest expected F1, where each candidate counts with
-its probability of being right (Platt's fit, ``evaluate.fitting``) rather than as it fell: with
-five examples a class, what fell is mostly chance. Classes share the slope of that fit and lean on
-each other's offsets.
+Everything comes from stored candidates. With five examples a class, which of them fell on which
+side of a threshold is mostly chance, so nothing is chosen by counting: each candidate counts with
+its probability of being right (Platt's fit, ``evaluate.fitting``), in which classes share a slope
+and lean on each other's offsets. From these follows the best F1 that a class can have, and a label
+is worth keeping if it is right with half that probability or more (Lipton, Elkan, Naryanaswamy:
+Optimal Thresholding of Classifiers to Maximize F1 Measure, 2014): that score is the threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.evaluate.fitting import fit_platt
+from autolabel.evaluate.fitting import Platt, fit_platt
 from autolabel.evaluate.samples import Rows, Samples, lowered
+from autolabel.evaluate.weighing import fit_weights
 from autolabel.ontology import Ontology
 from autolabel.ontology.edit import with_values
 
 LEAST_TRUTHS = 2
 """With fewer examples of a class, its settings are left alone."""
-SPREAD = 3.0
+SPREAD = 2.0
 """How far classes' offsets may lie apart when thresholds are chosen, in log-odds."""
 DUPLICATE_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 MARGINS = (-0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
-LEAST_GAIN = 0.01
-"""Another duplicate IoU or margin must promise so much more F1, or the old one stays."""
+LEAST_GAIN = 0.005
+"""Another duplicate IoU must promise so much more macro F1, or the old one stays."""
+LEAST_CLASS_GAIN = 0.01
+"""Another margin must promise so much more F1 of its class."""
 SETTING_PICTURES = 150
 """So many pictures are enough to choose duplicate IoU and margins by."""
 
@@ -40,18 +45,21 @@ class Chosen:
     Attributes:
         thresholds: By class name; classes with too few examples are not there.
         margins: ``not_margin`` by class name, where it changes.
+        weights: ``weight`` by class name, where it changes.
         duplicate_iou: The one to use.
     """
 
     thresholds: dict[str, float]
     margins: dict[str, float]
+    weights: dict[str, float]
     duplicate_iou: float
 
     def settings(self) -> dict[str, dict[str, float]]:
         """Return the values by class name and key, as the ontology's editor takes them."""
         settings = {name: {"threshold": value} for name, value in self.thresholds.items()}
-        for name, value in self.margins.items():
-            settings.setdefault(name, {})["not_margin"] = value
+        for key, values in (("not_margin", self.margins), ("weight", self.weights)):
+            for name, value in values.items():
+                settings.setdefault(name, {})[key] = value
         return settings
 
     def applied(self, ontology: Ontology) -> Ontology:
@@ -71,71 +79,83 @@ class Chooser:
     def __init__(self, samples: Samples, ontology: Ontology, floor: float) -> None:
         self._samples, self._ontology, self._floor = samples, ontology, floor
         self.grid = np.round(np.arange(np.ceil(floor * 100), 96) / 100, 2)
-        self._rows: dict[tuple[float, float | None], dict[int, Rows]] = {}
+        self._objects = samples.objects(ontology)
+        self._rows: dict[str, dict[int, Rows]] = {}
 
     def choose(self, pictures: Sequence[int]) -> Chosen:
         """Return the settings that suit these pictures best."""
         few = pictures[:SETTING_PICTURES]
-        truths = self._samples.truths[few].sum(0)
-        iou = self._best_iou(few, truths)
-        margins = self._best_margins(few, truths, iou)
-        parts = []
-        for margin in {None, *margins.values()}:
-            mine = [
-                i for i, c in enumerate(self._ontology.classes) if margins.get(c.name) == margin
-            ]
-            rows = self.rows(pictures, iou, margin)
-            parts.append(rows.where(np.isin(rows.classes, mine)))
-        rows = Rows(*(np.concatenate([getattr(one, key) for one in parts]) for key in _FIELDS))
-        truths = self._samples.truths[list(pictures)].sum(0)
-        curves = self._curves(rows, truths)
+        iou = self._best_iou(few)
+        margins = self._best_margins(few, iou)
+        truths = self._truths(pictures)
+        weights = self._best_weights(pictures, truths)
+        rows = self.rows(pictures, Chosen({}, margins, weights, iou))
+        fit, f1 = self._expect(rows, truths)
         thresholds = {
-            spec.name: float(self.grid[int(curves[index].argmax())])
+            spec.name: self._worth(fit, index, float(f1[index].max()))
             for index, spec in enumerate(self._ontology.classes)
             if truths[index] >= LEAST_TRUTHS and (rows.classes == index).any()
         }
         margins = {name: value for name, value in margins.items() if name in thresholds}
-        return Chosen(thresholds, margins, iou)
+        return Chosen(thresholds, margins, weights, iou)
 
-    def rows(self, pictures: Sequence[int], iou: float, margin: float | None = None) -> Rows:
+    def rows(self, pictures: Sequence[int], chosen: Chosen) -> Rows:
         """Return all that may become a label in these pictures, judged.
 
         Args:
             pictures: Which.
-            iou: The duplicate IoU.
-            margin: ``not_margin`` of all classes; None for their own.
+            chosen: Its thresholds don't matter.
         """
-        known = self._rows.setdefault((iou, margin), {})
+        key = str(replace(chosen, thresholds={}))
+        known = self._rows.setdefault(key, {})
         if any(index not in known for index in pictures):
-            values = {} if margin is None else {"not_margin": margin}
-            ontology = with_values(
-                lowered(self._ontology, self._floor, **values), {}, {"duplicate_iou": iou}
-            )
+            ontology = lowered(replace(chosen, thresholds={}).applied(self._ontology), self._floor)
             for index in pictures:
                 if index not in known:
                     known[index] = self._samples.rows(ontology, [index])
         found = [known[index] for index in pictures]
-        return Rows(*(np.concatenate([getattr(one, key) for one in found]) for key in _FIELDS))
+        return Rows.joined(found)
 
-    def _best_iou(self, pictures: Sequence[int], truths: NDArray[np.intp]) -> float:
+    def _truths(self, pictures: Sequence[int]) -> NDArray[np.intp]:
+        """Return the number of each class's examples in these pictures."""
+        return np.asarray(self._samples.truths[list(pictures)].sum(0))
+
+    def _best_weights(self, pictures: Sequence[int], truths: NDArray[np.intp]) -> dict[str, float]:
+        """Return the weights to change, by class name; those of rare classes stay."""
+        free = truths >= LEAST_TRUTHS
+        now = np.array([spec.weight for spec in self._ontology.classes])
+        scores = np.concatenate([self._objects[index][0] for index in pictures])
+        classes = np.concatenate([self._objects[index][1] for index in pictures])
+        found = np.where(free, fit_weights(scores * np.where(free, 1, now), classes, free), now)
+        return {
+            spec.name: float(value)
+            for spec, value in zip(self._ontology.classes, found, strict=True)
+            if value != spec.weight
+        }
+
+    def _worth(self, fit: Platt, class_id: int, f1: float) -> float:
+        """Return the score from which a label is half as likely right as F1 is high."""
+        lowest, highest = float(self.grid[0]), float(self.grid[-1])
+        return min(max(round(fit.score(class_id, f1 / 2), 2), lowest), highest)
+
+    def _best_iou(self, pictures: Sequence[int]) -> float:
         """Return the duplicate IoU; a higher one than now would need masks that aren't there."""
         now = self._ontology.duplicate_iou
-        lower = [value for value in DUPLICATE_IOUS if value < now]
         promised = {
-            value: self._promise(self.rows(pictures, value), truths) for value in (now, *lower)
+            value: self._promise(pictures, Chosen({}, {}, {}, value))
+            for value in (now, *(value for value in DUPLICATE_IOUS if value < now))
         }
         best = max(promised, key=lambda value: promised[value])
         return best if promised[best] > promised[now] + LEAST_GAIN else now
 
-    def _best_margins(
-        self, pictures: Sequence[int], truths: NDArray[np.intp], iou: float
-    ) -> dict[str, float]:
+    def _best_margins(self, pictures: Sequence[int], iou: float) -> dict[str, float]:
         """Return the margins to change, by class name."""
-        ontology = self._ontology
+        ontology, truths = self._ontology, self._truths(pictures)
         if not any(ontology.negative_ids):
             return {}
-        now = self._curves(self.rows(pictures, iou), truths).max(1)
-        tried = [self._curves(self.rows(pictures, iou, m), truths).max(1) for m in MARGINS]
+        now = self._reachable(pictures, Chosen({}, {}, {}, iou))
+        every = [dict.fromkeys(ontology.class_names, margin) for margin in MARGINS]
+        tried = [self._reachable(pictures, Chosen({}, one, {}, iou)) for one in every]
         promised = np.stack(tried, 1)
         best = promised.argmax(1)
         return {
@@ -143,20 +163,29 @@ class Chooser:
             for index, spec in enumerate(ontology.classes)
             if ontology.negative_ids[index]
             and truths[index] >= LEAST_TRUTHS
-            and promised[index].max() > now[index] + LEAST_GAIN
+            and promised[index].max() > now[index] + LEAST_CLASS_GAIN
             and MARGINS[best[index]] != spec.not_margin
         }
 
-    def _promise(self, rows: Rows, truths: NDArray[np.intp]) -> float:
+    def _promise(self, pictures: Sequence[int], chosen: Chosen) -> float:
         """Return the mean over classes of the best expected F1."""
-        seen = truths > 0
-        return float(self._curves(rows, truths)[seen].max(1).mean()) if seen.any() else 0.0
+        seen = self._truths(pictures) > 0
+        return float(self._reachable(pictures, chosen)[seen].mean()) if seen.any() else 0.0
 
-    def _curves(self, rows: Rows, truths: NDArray[np.intp]) -> Floats:
-        """Return the expected F1 of every class (C) at every threshold of the grid (G)."""
+    def _reachable(self, pictures: Sequence[int], chosen: Chosen) -> Floats:
+        """Return the best expected F1 of every class, (C,)."""
+        _, f1 = self._expect(self.rows(pictures, chosen), self._truths(pictures))
+        return np.asarray(f1.max(1))
+
+    def _expect(self, rows: Rows, truths: NDArray[np.intp]) -> tuple[Platt, Floats]:
+        """Return what labels' probabilities are, and the F1 to expect of them.
+
+        Returns:
+            The fit, and F1 of every class (C) at every threshold of the grid (G).
+        """
         classes, steps = len(truths), len(self.grid)
         if not len(rows.scores):
-            return np.zeros((classes, steps))
+            return Platt(1.0, np.zeros(classes), 0.0), np.zeros((classes, steps))
         fit = fit_platt(rows.classes, rows.scores, rows.right, classes, SPREAD)
         sure = fit(rows.classes, rows.scores)
         # float32 on both sides, as labels are selected
@@ -168,11 +197,7 @@ class Chooser:
         np.add.at(labels, at, 1.0)
         np.add.at(right, at, sure[kept])
         labels, right = (_from_above(one) for one in (labels, right))
-        f1: Floats = 2 * right / np.maximum(truths[:, None] + labels, 1e-9)
-        return f1
-
-
-_FIELDS = ("picture", "classes", "scores", "right")
+        return fit, 2 * right / np.maximum(truths[:, None] + labels, 1e-9)
 
 
 def _from_above(counts: Floats) -> Floats:

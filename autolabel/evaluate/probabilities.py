@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autolabel.evaluate.choosing import Chooser, Chosen
 from autolabel.evaluate.fitting import (
+    Platt,
     Second,
     expected_error,
     fit_platt,
@@ -20,7 +21,7 @@ from autolabel.evaluate.fitting import (
 from autolabel.evaluate.samples import Rows
 from autolabel.probability import KNOTS, Probabilities
 
-SPREAD = 2.0
+SPREAD = 1.5
 """How far classes' offsets may lie apart, in log-odds: closer than thresholds like it best."""
 LEAST_FOR_ISOTONIC = 500
 """Isotonic steps need more labels than Platt's two numbers."""
@@ -48,6 +49,7 @@ def judge(
     choices: Sequence[Chosen],
     folds: Sequence[Sequence[int]],
     held_out: Sequence[Rows],
+    unseen: Sequence[Rows],
     classes: int,
 ) -> Judged:
     """Return labels of held-out pictures with what the other folds' fit says of them.
@@ -57,14 +59,14 @@ def judge(
         choices: What the other folds chose, for each fold.
         folds: The pictures of each fold.
         held_out: The labels of each fold that count.
+        unseen: All candidates of each fold, under the settings that the others chose.
         classes: Number of classes.
     """
     logits = []
-    for fold, choice, rows in zip(folds, choices, held_out, strict=True):
-        inside = set(fold)
-        others = [index for part in folds for index in part if index not in inside]
-        train = chooser.rows(others, choice.duplicate_iou)
-        fit = fit_platt(train.classes, train.scores, train.right, classes, SPREAD)
+    for number, (choice, rows) in enumerate(zip(choices, held_out, strict=True)):
+        others = [place for place in range(len(folds)) if place != number]
+        pictures = [index for place in others for index in folds[place]]
+        fit = _first(chooser.rows(pictures, choice), [unseen[place] for place in others], classes)
         logits.append(fit.logit(rows.classes, rows.scores))
     return Judged(
         np.repeat(np.arange(len(folds)), [len(rows.right) for rows in held_out]),
@@ -73,8 +75,23 @@ def judge(
     )
 
 
+def _first(rows: Rows, unseen: Sequence[Rows], classes: int) -> Platt:
+    """Return the fit to candidates, each seen twice: as the settings were fitted to it, and not.
+
+    Settings look too good where they were fitted, and those of four fifths of the pictures are
+    not as good as those of all: the truth lies between.
+    """
+    both = Rows.joined([rows, *unseen])
+    return fit_platt(both.classes, both.scores, both.right, classes, SPREAD, 0.5)
+
+
 def fit_probabilities(
-    class_names: Sequence[str], rows: Rows, labels: Judged, candidates: Judged, pictures: int
+    class_names: Sequence[str],
+    rows: Rows,
+    unseen: Sequence[Rows],
+    labels: Judged,
+    candidates: Judged,
+    pictures: int,
 ) -> Probabilities:
     """Return the curves: fitted on all candidates, then mended by held-out labels.
 
@@ -84,11 +101,12 @@ def fit_probabilities(
     Args:
         class_names: By class id.
         rows: All candidates of the labelled pictures.
+        unseen: The same by folds, under the settings that the other folds chose.
         labels: Held-out labels.
         candidates: Held-out candidates, to measure on.
         pictures: Labelled pictures.
     """
-    fit = fit_platt(rows.classes, rows.scores, rows.right, len(class_names), SPREAD)
+    fit = _first(rows, unseen, len(class_names))
     second = _second(labels)
     curves = {
         name: second(fit.logit(np.full(len(KNOTS), index), KNOTS))

@@ -15,7 +15,7 @@ from autolabel.evaluate.matching import MATCH_IOU
 from autolabel.evaluate.truth import Entry, Truth, match_names
 from autolabel.ontology import Ontology
 from autolabel.ontology.edit import with_values
-from autolabel.select import Prepared, align, choose, prepare, with_masks
+from autolabel.select import Prepared, align, choose, class_scores, prepare, with_masks
 from autolabel.store import Project
 from autolabel.types import Boxes, Candidates, Proposals, Selected
 
@@ -43,6 +43,16 @@ class Rows:
     def where(self, keep: Bools) -> Rows:
         """Return those rows."""
         return Rows(self.picture[keep], self.classes[keep], self.scores[keep], self.right[keep])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return rows one after the other."""
+        return cls(
+            np.concatenate([one.picture for one in parts]),
+            np.concatenate([one.classes for one in parts]),
+            np.concatenate([one.scores for one in parts]),
+            np.concatenate([one.right for one in parts]),
+        )
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, float, bool]]) -> Rows:
@@ -78,11 +88,27 @@ class Labelled:
 
     def select(self, ontology: Ontology) -> list[Selected]:
         """Return the labels that an ontology selects here."""
-        found = self.candidates
-        key = ontology.duplicate_iou
+        return with_masks(choose(self._prepare(ontology), ontology), self.candidates)
+
+    def _prepare(self, ontology: Ontology) -> Prepared:
+        """Return what is the same for all settings but the duplicate IoU; kept."""
+        found, key = self.candidates, ontology.duplicate_iou
         if key not in self._prepared:
             self._prepared[key] = prepare(found.proposals, ontology, found.height, found.width)
-        return with_masks(choose(self._prepared[key], ontology), found)
+        return self._prepared[key]
+
+    def objects(self, ontology: Ontology) -> tuple[Ints, Ints]:
+        """Return the candidates that lie on true objects, the best of each, and their classes."""
+        free = np.ones(len(self.truths), bool)
+        rows, classes = [], []
+        for row in self._prepare(ontology).found.rows if len(free) else ():
+            overlap = np.where(free, self.iou[row], 0.0)
+            best = int(overlap.argmax())
+            if overlap[best] >= MATCH_IOU:
+                free[best] = False
+                rows.append(row)
+                classes.append(self.truths[best])
+        return np.array(rows, np.intp), np.array(classes, np.intp)
 
     def judged(self, chosen: Sequence[Selected]) -> list[tuple[int, int, float, bool]]:
         """Return labels as entries of ``Rows``: claimed best first; those in crowds left out."""
@@ -120,6 +146,15 @@ class Samples:
     pictures: list[Labelled]
     truths: Ints
     measurable: Bools
+
+    def objects(self, ontology: Ontology) -> list[tuple[Floats, Ints]]:
+        """Return for every picture its objects' class scores (N, C) and their classes (N,)."""
+        found = []
+        for picture in self.pictures:
+            rows, classes = picture.objects(ontology)
+            scores = class_scores(picture.candidates.proposals, ontology)[rows]
+            found.append((np.nan_to_num(scores, nan=1.0).astype(np.float64), classes))
+        return found
 
     def rows(self, ontology: Ontology, pictures: Iterable[int]) -> Rows:
         """Return the labels that an ontology selects in these pictures, judged."""

@@ -37,7 +37,7 @@ def set_values(
 
     Args:
         path: The YAML file; replaced in one step.
-        classes: By class name, new values of its ``threshold`` or ``not_margin``.
+        classes: By class name, new values of its ``threshold``, ``not_margin`` or ``weight``.
         defaults: New values of ``duplicate_iou`` or ``cross_class_iou``.
 
     Raises:

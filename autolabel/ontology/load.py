@@ -49,6 +49,7 @@ from autolabel.ontology.model import (
     check_name,
     check_prompt,
     check_threshold,
+    check_weight,
     conflict,
     distinct_colors,
 )
@@ -70,6 +71,7 @@ _CLASS_KEYS = [
     "threshold",
     "not",
     "not_margin",
+    "weight",
     "min_area",
     "max_area",
     "color",
@@ -151,6 +153,7 @@ class _Draft:
     negatives: list[tuple[str, Node]] = field(default_factory=list)
     threshold: float | None = None
     not_margin: float | None = None
+    weight: float | None = None
     min_area: float | None = None
     max_area: float | None = None
     color: Color | None = None
@@ -237,6 +240,7 @@ def _item(node: Node) -> _Draft:
         draft.negatives = _texts(fields["not"], "not")
     draft.threshold = _number(fields, "threshold", check_threshold)
     draft.not_margin = _number(fields, "not_margin", check_margin)
+    draft.weight = _number(fields, "weight", check_weight)
     draft.min_area = _number(fields, "min_area", check_area)
     draft.max_area = _number(fields, "max_area", check_area)
     if "color" in fields:
@@ -285,6 +289,7 @@ def _spec(draft: _Draft, defaults: _Defaults, color: Color) -> ClassSpec:
         color,
         defaults.not_margin if draft.not_margin is None else draft.not_margin,
         tuple(draft.examples),
+        1.0 if draft.weight is None else draft.weight,
     )
 
 
@@ -370,6 +375,8 @@ def to_yaml(ontology: Ontology) -> str:
             lines.append(f"    not: [{', '.join(map(quoted_text, spec.negatives))}]")
         if spec.not_margin:
             lines.append(f"    not_margin: {plain_number(spec.not_margin)}")
+        if spec.weight != 1:
+            lines.append(f"    weight: {plain_number(spec.weight)}")
         lines.append(f"    threshold: {plain_number(spec.threshold)}")
         if spec.min_area is not None:
             lines.append(f"    min_area: {plain_number(spec.min_area)}")

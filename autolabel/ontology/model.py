@@ -40,6 +40,8 @@ class ClassSpec:
         max_area: Largest box, likewise.
         not_margin: By how much a box must score above its negatives, in [-1, 1]; below 0
             the negatives must win by so much to drop it.
+        weight: How many times its scores count when classes compete for a box, in
+            [0.01, 100]; its threshold is of the score itself.
         color: Red, green, blue in 0..255, for drawing.
 
     Raises:
@@ -55,6 +57,7 @@ class ClassSpec:
     color: Color = AUTO_COLOR
     not_margin: float = 0.0
     examples: tuple[Example, ...] = ()
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Normalise the texts and check every value."""
@@ -69,6 +72,7 @@ class ClassSpec:
             put(self, "examples", tuple(distinct.values()))
             put(self, "threshold", check_threshold(self.threshold))
             put(self, "not_margin", check_margin(self.not_margin))
+            put(self, "weight", check_weight(self.weight))
             put(
                 self,
                 "min_area",
@@ -193,6 +197,7 @@ class Ontology:
         classes = [
             [c.name, c.asked, c.negatives, c.threshold, c.min_area, c.max_area]
             + ([c.not_margin] if c.not_margin else [])
+            + ([{"weight": c.weight}] if c.weight != 1 else [])
             for c in self.classes
         ]
         return _digest([classes, self.duplicate_iou, self.cross_class_iou])
@@ -246,6 +251,13 @@ def check_margin(value: float, what: str = "not_margin") -> float:
     """Return a margin of scores in [-1, 1]."""
     if not -1 <= value <= 1:
         raise ValueError(f"{what}: found {value:g}, allowed: -1 to 1")
+    return float(value)
+
+
+def check_weight(value: float, what: str = "weight") -> float:
+    """Return a factor on scores in [0.01, 100]."""
+    if not 0.01 <= value <= 100:
+        raise ValueError(f"{what}: found {value:g}, allowed: 0.01 to 100")
     return float(value)
 
 

@@ -169,6 +169,69 @@ def test_a_margin_that_lets_negatives_win_is_chosen(tmp_path: Path) -> None:
         assert opened.count_labels() == 30
 
 
+# Weights
+
+
+def mistaken(count: int, share: float) -> tuple[dict[str, list[Thing]], dict[str, list]]:
+    """Cats and dogs in turn; this share of dogs scores 0.5 as a cat and 0.4 as a dog."""
+    found: dict[str, list[Thing]] = {}
+    truth: dict[str, list[tuple[int, str]]] = {}
+    for number in range(count):
+        as_cat = 0.5 if number < share * count else 0.1
+        cat, dog = {"cat": 0.6, "dog": 0.2}, {"cat": as_cat, "dog": 0.4}
+        found[f"{number:03d}.png"] = [(slot(0), cat), (slot(1), dog), (slot(2), {"fox": 0.5})]
+        truth[f"{number:03d}.png"] = [(0, "cat"), (1, "dog"), (2, "fox")]
+    return found, truth
+
+
+ANIMALS = "# mine\nclasses:\n- cat  # loud\n- name: dog\n- fox\n- wolf\n"
+
+
+def weigh(tmp_path: Path, share: float, text: str = ANIMALS) -> tuple[Path, Path, dict]:
+    """Return project and ontology after a calibration, and what it said."""
+    ontology = tmp_path / "o.yaml"
+    ontology.write_text(text)
+    found, truth = mistaken(40, share)
+    project, _ = make_project(tmp_path / "p", ontology, found)
+    known = dict(list(truth.items())[::2])
+    file = write_truth(tmp_path / "t.json", ("cat", "dog", "fox", "wolf"), known)
+    return project, ontology, api.calibrate(project, file).as_dict()
+
+
+def test_a_class_that_takes_another_s_objects_gets_less_weight(tmp_path: Path) -> None:
+    project, ontology, done = weigh(tmp_path, 1.0)
+    cat, dog, _, wolf = load_ontology(ontology).classes
+    assert 0.2 / 0.6 < cat.weight / dog.weight < 0.4 / 0.5
+    assert wolf.weight == 1  # never seen: left alone
+    assert ontology.read_text().startswith("# mine\nclasses:\n- name: cat  # loud\n")
+    assert done["classes"]["cat"]["weight"] == cat.weight
+    assert done["macro_f1"]["before"]["value"] < 0.7
+    assert done["macro_f1"]["after"]["value"] == 1
+    with Project.open(project, readonly=True) as opened:
+        assert opened.count_labels() == 120
+        # of a picture that the truth lacks
+        assert {one.class_id for one in opened.instances("001.png")} == {0, 1, 2}
+    said = CliRunner().invoke(
+        cli, ["calibrate", str(project), "--truth", str(tmp_path / "t.json"), "--dry-run"]
+    )
+    assert "note: 1 of 4 classes have too few examples" in said.output
+
+
+def test_classes_that_are_told_apart_keep_their_weights(tmp_path: Path) -> None:
+    _, ontology, done = weigh(tmp_path, 0.0)
+    assert "weight" not in ontology.read_text()
+    assert all(one["weight"] is None for one in done["classes"].values())
+
+
+def test_weights_do_not_depend_on_those_in_use(tmp_path: Path) -> None:
+    _, ontology, _ = weigh(tmp_path, 1.0)
+    expected = [spec.weight for spec in load_ontology(ontology).classes]
+    (tmp_path / "again").mkdir()
+    other = ANIMALS.replace("- name: dog\n", "- name: dog\n  weight: 0.2\n")
+    _, again, _ = weigh(tmp_path / "again", 1.0, other)
+    assert [spec.weight for spec in load_ontology(again).classes] == expected
+
+
 # Truth that doesn't do
 
 
