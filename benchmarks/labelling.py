@@ -40,7 +40,7 @@ from autolabel.media.pictures import read_image
 from autolabel.models.device import cpu_cores, resolve_device
 from autolabel.ontology import Ontology, load_ontology
 from autolabel.pipeline import Question, Stages, label_images
-from autolabel.segment.sam2_image import _square
+from autolabel.segment.sam2_pixels import square
 from autolabel.tiny.truth import write_dataset
 from benchmarks.full_size import BOXES, full_size_pair
 from benchmarks.table import Row, ratios
@@ -123,9 +123,9 @@ class Bench:
             rows = [i for i, one in enumerate(found.candidates.masks) if one is not None]
             boxes = torch.tensor(found.candidates.proposals.boxes[rows]).reshape(-1, 2, 2)
             scale = torch.tensor([side / image.shape[1], side / image.shape[0]])
-            square = _square(image, side, torch.device(self.device))[None]
+            small = square(image, side, torch.device(self.device))[None]
             corners = (boxes * scale).to(self.device)
-            calls.append(self._call(pixels, mask, chunks, square, corners))
+            calls.append(self._call(pixels, mask, chunks, small, corners))
         return calls
 
     def _call(self, pixels: Any, mask: Any, chunks: Any, square: Any, corners: Any) -> Any:
@@ -137,7 +137,7 @@ class Bench:
             grounder._forward(pixels, mask, chunks)
             if len(corners):
                 (features,) = segmenter._encode_squares(square)
-                segmenter._heads(features, corners)
+                segmenter._shown(features, corners)
 
         return call
 

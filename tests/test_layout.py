@@ -24,6 +24,7 @@ ADAPTERS = {
     "app/layout.py",
     "app/tab.py",
     "app/taking.py",
+    "models/compiling.py",
     "models/device.py",
     "draw.py",
     "evaluate/fitting.py",
@@ -47,6 +48,7 @@ ADAPTERS = {
     "models/sam2_checkpoint.py",
     "segment/edgetam.py",
     "segment/sam2_image.py",
+    "segment/sam2_pixels.py",
 }
 ROOMS = ("ground", "segment", "track", "formats", "review", "evaluate")
 # `app` is no room of the pipeline: it composes them, as the command line does.

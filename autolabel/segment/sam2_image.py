@@ -12,24 +12,23 @@ masks never lie in memory all at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from autolabel.clock import measured
 from autolabel.errors import UsageError
 from autolabel.masks import encode_many
+from autolabel.models.compiling import compile_module
 from autolabel.models.prompt_types import BOX, Heads, Points, shown_again
 from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
-from autolabel.types import RLE, Boxes, Image, Masks, Segments
+from autolabel.segment.sam2_pixels import full_size, square
+from autolabel.types import RLE, Boxes, Image, Segments
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _BOX_CORNERS = (2, 3)  # the prompt encoder's labels for a box's two corners
 # Bit-identical results whatever a picture is batched with: on a CPU batching gains nothing,
 # and kernels chosen by batch size would change masks by a pixel when a run is continued.
@@ -39,7 +38,6 @@ _ENCODED_AT_ONCE_GPU = 8
 # takes about 0.5 GB. A whole picture's boxes go in one decode where they fit.
 _DECODED_NUMBERS = 2**25
 _DECODED_NUMBERS_GPU = 2**28
-_UPSCALED_NUMBERS = 2**24  # logits at full size at once, in numbers (64 MiB); one mask at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +111,9 @@ class Sam2Image:
         Raises:
             UsageError: If PyTorch can't: on a CPU it needs a C++ compiler.
         """
-        encoder = self._model.image_encoder
-        eager = encoder.forward
-        encoder.forward = torch.compile(eager)
         side = int(self._model.image_size)
-        try:
-            torch.compile(torch.neg)(torch.zeros(8, device=self._device))  # fails at once or never
-            self._encode_squares(torch.zeros(1, 3, side, side, device=self._device))
-        except Exception as error:  # whatever its compilers raise
-            encoder.forward = eager
-            said = str(error).strip().splitlines() or [""]
-            raise UsageError(
-                f"--compile: PyTorch can't compile the image encoder here "
-                f"({type(error).__name__}: {said[0][:200]}). On a CPU it needs a C++ compiler "
-                "(Debian: apt-get install g++); or run without --compile"
-            ) from error
+        nothing = torch.zeros(1, 3, side, side, device=self._device)
+        compile_module(self._model.image_encoder, lambda: self._encode_squares(nothing))
         self._compiled = True
 
     def prompted(self, prompt_type: str) -> Sam2Image:
@@ -160,7 +146,7 @@ class Sam2Image:
         """Return the features of pictures, all encoded as one batch."""
         side = int(self._model.image_size)
         return self._encode_squares(
-            torch.stack([_square(image, side, self._device) for image in images])
+            torch.stack([square(image, side, self._device) for image in images])
         )
 
     @torch.no_grad()
@@ -187,7 +173,7 @@ class Sam2Image:
         for some in torch.split(corners, self._decoded_at_once(features)):
             logits, quality = self._shown(features, some)
             scores.append(quality)
-            for part in _full_size(logits, height, width):
+            for part in full_size(logits, height, width):
                 with measured("encode"):
                     masks += encode_many(part)
         found = torch.cat(scores).cpu().numpy()
@@ -231,29 +217,3 @@ class Sam2Image:
         dtype = DTYPES[self._dtype]
         enabled = dtype != torch.float32
         return torch.autocast(self._device.type, dtype=dtype if enabled else None, enabled=enabled)
-
-
-def _square(image: Image, side: int, device: torch.device) -> Tensor:
-    """Return the picture as the model takes it: float32 (3, side, side), normalised.
-
-    One channel at a time, so that a picture of 100 megapixels needs 0.4 GB and not 1.2. The
-    numbers are those of ``sam2.utils.transforms.SAM2Transforms``.
-    """
-    channels = []
-    for i, (mean, std) in enumerate(zip(_MEAN, _STD, strict=True)):
-        plane = torch.from_numpy(np.array(image[None, None, :, :, i], np.float32)).to(device)
-        small = F.interpolate(plane.div_(255), (side, side), mode="bilinear", antialias=True)
-        channels.append((small[0, 0] - mean) / std)
-    return torch.stack(channels)
-
-
-def _full_size(logits: Tensor, height: int, width: int) -> Iterator[Masks]:
-    """Yield bool (n, H, W) masks, a few at a time, from logits (N, h, w).
-
-    Scaled lying on their side: run lengths go down the columns, and turning 24 megapixels
-    for them costs more than scaling does.
-    """
-    at_once = max(1, _UPSCALED_NUMBERS // (height * width))
-    for part in torch.split(logits.transpose(1, 2)[:, None].contiguous(), at_once):
-        large = F.interpolate(part, (width, height), mode="bilinear", align_corners=False)
-        yield (large[:, 0] > 0.0).cpu().numpy().transpose(0, 2, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,19 @@ class Reviewer:
         dialog = self.page.locator("[role=dialog]", has_text=title)
         dialog.wait_for()
         return dialog
+
+    def close(self, dialog: Any) -> None:
+        """Close a dialog; the app draws it anew as it fills, and then a click is lost."""
+        from playwright.sync_api import TimeoutError
+
+        for _ in range(20):
+            with suppress(TimeoutError):
+                dialog.get_by_role("button", name="Close").click(timeout=3000)
+                dialog.wait_for(state="hidden", timeout=3000)
+                return
+            if not dialog.count():
+                return
+        dialog.wait_for(state="hidden")
 
     def change_class(self, to: str, notice: str) -> None:
         """Give the selected labels another class by its keys."""

@@ -164,8 +164,7 @@ def operators(reviewer: Reviewer) -> None:
 
     dialog = reviewer.choose("Shift+F", "1 failed inputs")
     dialog.get_by_text("bad.png: cut short").wait_for()
-    dialog.get_by_role("button", name="Close").click()
-    dialog.wait_for(state="hidden")
+    reviewer.close(dialog)
 
     dialog = reviewer.choose("Shift+R", "Select labels anew")
     dialog.get_by_role("spinbutton").fill("0.35")

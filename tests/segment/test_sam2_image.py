@@ -213,7 +213,7 @@ def test_many_boxes_are_decoded_in_parts_without_a_difference(
     image, boxes = quadrants(80, 120), some_boxes(80, 120, 9)
     [whole] = Sam2Image(folder).segment([image], [boxes])
     monkeypatch.setattr("autolabel.segment.sam2_image._DECODED_NUMBERS", 1)
-    monkeypatch.setattr("autolabel.segment.sam2_image._UPSCALED_NUMBERS", 1)
+    monkeypatch.setattr("autolabel.segment.sam2_pixels._UPSCALED_NUMBERS", 1)
     [parts] = Sam2Image(folder).segment([image], [boxes])
     for rle, other in zip(whole.masks, parts.masks, strict=True):
         assert iou(rle, decode(other)) > 0.999
