@@ -152,14 +152,25 @@ def test_ctrl_c_commits_and_says_how_to_go_on(tmp_path: Path, ontology: Path) ->
     assert "40 of 40 inputs labelled" in said
 
 
-def test_a_killed_run_goes_on_and_exports_the_same_bytes(tmp_path: Path, ontology: Path) -> None:
-    pictures = make_pictures(tmp_path / "in", 60)
-    whole = ("run", "-o", ontology, *FAKES, "--batch-size", "3", pictures, "--out")
+@pytest.mark.parametrize(
+    ("times", "more"),
+    [
+        (20, ()),
+        (4, ("--tile", "48:0.5", "--tta", "flip")),
+        (4, ("--grounder", "tests.views:Blunt")),
+    ],
+    ids=["plain", "tiles", "consensus"],
+)
+def test_a_killed_run_goes_on_and_exports_the_same_bytes(
+    tmp_path: Path, ontology: Path, times: int, more: tuple[str, ...]
+) -> None:
+    pictures = make_pictures(tmp_path / "in", 3 * times)
+    whole = ("run", "-o", ontology, *FAKES, *more, "--batch-size", "3", pictures, "--out")
     autolabel(*whole, tmp_path / "whole")
     autolabel("export", tmp_path / "whole", "--out", tmp_path / "whole-coco")
     draw = random.Random(5)
     kills = 0
-    while kills < 20:
+    while kills < times:
         process = start(*whole, tmp_path / "p", AUTOLABEL_TEST_PAUSE="0.02")
         assert process.stderr is not None
         begun = process.stderr.readline()  # the models are loaded, work has begun
