@@ -49,6 +49,8 @@ def labelling(quick: bool, full: bool) -> list[str]:
     """Rows 1 and 2."""
     sizes = ("--pictures", "6", "--rounds", "1") if quick else ("--pictures", "48")
     found = part("benchmarks.labelling", *sizes)
+    if not quick:  # a run's beginning and end weigh less where it is long
+        found[1:] = part("benchmarks.labelling", "--overhead", "--pictures", "300")
     if full:
         found += part("benchmarks.labelling", "--full", "--pictures", "4", "--rounds", "3")
     return found

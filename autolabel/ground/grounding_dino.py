@@ -65,6 +65,7 @@ class GroundingDino:
         config = self._model.config
         limit = min(config.max_text_len, config.text_config.max_position_embeddings)
         self._reader = Reader(self._processor.tokenizer, limit)
+        self._asked: tuple[list[str], list[Chunk]] = [], []  # a run asks the same again and again
 
     concurrent = True
     """Several threads may use it at once."""
@@ -97,7 +98,10 @@ class GroundingDino:
         if not prompts:
             return [Proposals.empty(0) for _ in images]
         texts = sorted({normalise(prompt) for prompt in prompts})
-        chunks = self._reader.chunks(texts)
+        asked = self._asked
+        if asked[0] != texts:
+            asked = self._asked = texts, self._reader.chunks(texts)
+        chunks = asked[1]
         columns = [texts.index(normalise(prompt)) for prompt in prompts]
         found: dict[int, Proposals] = {}
         for rows, pixels, mask, extents in self._batches(images):
