@@ -170,5 +170,7 @@ def _put(file: TextIO, value: dict[str, Any], number: int) -> None:
 
 def _pixels(value: float) -> float:
     """Return a length in pixels as short as it can be said: 12, not 12.0."""
+    if value == (whole := int(value)):  # most are: masks end where pixels do
+        return whole
     rounded = round(value, PIXEL_DIGITS)
     return int(rounded) if rounded == int(rounded) else rounded
