@@ -197,14 +197,16 @@ def make_config(
     """
     models = registry.preset(preset or DEFAULT_PRESET)
     given = {name: value for name, value in settings.items() if value is not None}
-    for_videos = {field.name for field in fields(VideoConfig)}
-    shown = {name: given[name] for name in ("prompt_type",) if name in given}  # for both
-    video = {name: _position(name, given.pop(name)) for name in for_videos & given.keys()}
+    for_pictures, for_videos = (
+        {field.name for field in fields(one)} for one in (RunConfig, VideoConfig)
+    )
+    video = {name: _position(name, given[name]) for name in for_videos & given.keys()}
+    given = {name: given[name] for name in given.keys() - (for_videos - for_pictures)}
     grounders = [grounder] if isinstance(grounder, str) else list(grounder or [models.grounder])
     if len(grounders) > 2:
         raise UsageError(f"--grounder: expected one or two, found {len(grounders)}")
     given["second_grounder"] = "".join(grounders[1:])
-    config = RunConfig(grounders[0], segmenter or models.segmenter, **given, **shown)
+    config = RunConfig(grounders[0], segmenter or models.segmenter, **given)
     return config, VideoConfig(**video)
 
 

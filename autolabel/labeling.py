@@ -194,12 +194,7 @@ class Labeling:
             self._progress.note(
                 "warning: videos keep the labels they have: there, changed thresholds need --redo"
             )
-        question = self._question()
-        return self._project.reselect(
-            lambda _media, found: instances_of(found, question),
-            wanted,
-            class_rows(self._ontology),
-        )
+        return select_anew(self._project, self._ontology)
 
     def _question(self, redo: bool = False) -> Question:
         """Return what every picture is asked, prompts in the project's own order if it has one."""

@@ -143,9 +143,8 @@ class Tab:
         visit = self._visit(request)
         try:
             ontology = asked.ontology()
-            self.desk.add(
-                visit, self.kind, handlers.listed(files)
-            )  # what is seen, whatever came before
+            # What the field shows now counts, whatever was uploaded before.
+            self.desk.add(visit, self.kind, handlers.listed(files))
             job = self.desk.label(visit, self.kind, to_yaml(ontology), options)
         except AutolabelError as error:
             yield {self.got.status: html.note("error", html.text(handlers.sentence(error)))}

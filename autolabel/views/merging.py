@@ -109,7 +109,7 @@ class _Views:
         rows, boxes, windows, cut = rows[order], boxes[order], windows[order], cut[order]
         shapes = [_shape(found, row, box) for row, box in zip(rows, boxes, strict=True)]
         iou = _overlaps(shapes, boxes)
-        areas = np.array([masks.area(shape) for shape in shapes], np.float64)
+        areas = np.array(masks.areas(shapes), np.float64)
         common = iou * (areas[:, None] + areas[None]) / (1 + iou)
         share = common / np.maximum(areas[None], 1)
         classes = scores[order].argmax(axis=1) if len(rows) else np.zeros(0, np.intp)

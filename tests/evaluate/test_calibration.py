@@ -110,14 +110,17 @@ def test_settings_that_are_right_already_stay(tmp_path: Path) -> None:
     assert ontology.read_text() == text
 
 
+X1, Y1, X2, Y2 = slot(0)
+DOUBLE = (X1 + 10, Y1, X2 + 10, Y2)
+"""IoU 0.6 with the first slot."""
+DOUBLES = {f"{n}.png": [(slot(0), {"cat": 0.8}), (DOUBLE, {"cat": 0.79})] for n in range(20)}
+
+
 def test_a_duplicate_iou_that_removes_doubles_is_chosen(tmp_path: Path) -> None:
     ontology = tmp_path / "o.yaml"
     ontology.write_text("# mine\ncat: cat\n")
-    x1, y1, x2, y2 = slot(0)
-    double = (x1 + 10, y1, x2 + 10, y2)  # IoU 0.6 with the cat's own box
-    found = {f"{n}.png": [(slot(0), {"cat": 0.8}), (double, {"cat": 0.79})] for n in range(20)}
-    project, _ = make_project(tmp_path / "p", ontology, found)
-    truth = write_truth(tmp_path / "t.json", ["cat"], {name: [(0, "cat")] for name in found})
+    project, _ = make_project(tmp_path / "p", ontology, DOUBLES)
+    truth = write_truth(tmp_path / "t.json", ["cat"], {name: [(0, "cat")] for name in DOUBLES})
     done = api.calibrate(project, truth).as_dict()
     assert done["duplicate_iou"]["before"] == 0.7
     assert load_ontology(ontology).duplicate_iou <= 0.6
@@ -129,10 +132,7 @@ def test_a_duplicate_iou_that_removes_doubles_is_chosen(tmp_path: Path) -> None:
 def test_labels_selected_anew_leave_out_what_a_human_has_drawn(tmp_path: Path) -> None:
     ontology = tmp_path / "o.yaml"
     ontology.write_text("cat: cat\n")
-    x1, y1, x2, y2 = slot(0)
-    double = (x1 + 10, y1, x2 + 10, y2)  # IoU 0.6 with the cat's own box
-    found = {f"{n}.png": [(slot(0), {"cat": 0.8}), (double, {"cat": 0.79})] for n in range(20)}
-    pictures = {**found, "drawn.png": [(double, {"cat": 0.8})]}
+    pictures = {**DOUBLES, "drawn.png": [(DOUBLE, {"cat": 0.8})]}
     project, _ = make_project(tmp_path / "p", ontology, pictures)
     with Project.open(project) as opened:
         media = opened.find("drawn.png")
@@ -141,7 +141,7 @@ def test_labels_selected_anew_leave_out_what_a_human_has_drawn(tmp_path: Path) -
         opened.clear("drawn.png")
         human = Instance(0, slot(0), source="human", status="accepted")
         opened.commit([Result(media, 1, 2, there, [human])])
-    truth = write_truth(tmp_path / "t.json", ["cat"], {name: [(0, "cat")] for name in found})
+    truth = write_truth(tmp_path / "t.json", ["cat"], {name: [(0, "cat")] for name in DOUBLES})
     api.calibrate(project, truth)
     assert load_ontology(ontology).duplicate_iou <= 0.6
     with Project.open(project, readonly=True) as opened:
