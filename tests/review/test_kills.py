@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from pymongo.write_concern import WriteConcern
 
 from autolabel import reviewing
 from autolabel.errors import StorageError
@@ -97,6 +98,21 @@ def test_after_a_killed_load_the_next_goes_on_and_finds_no_edits(app: App, place
     assert (edit.label, edit.actions) == (CAR, ("class",))
     app.load()
     assert reviewing.pull(app.folder).edits == []
+
+
+def test_after_the_database_was_killed_the_app_counts_right(app: App) -> None:
+    """What FiftyOne shows as the number of samples; mongod's own is off by what came last."""
+    with session.mongo(app.port) as db:
+        samples = db[app.made["image"]["samples"]]
+        samples.insert_many({"late": n} for n in range(30))
+        db.client.admin.command("fsync")
+        kept = samples.with_options(write_concern=WriteConcern(j=True))
+        kept.delete_many({"late": {"$exists": True}})
+    kill_mongod(app)
+    app.port = processes.start_mongod(app.places)[1]
+    with session.mongo(app.port) as db:
+        samples = db[app.made["image"]["samples"]]
+        assert (samples.estimated_document_count(), samples.count_documents({})) == (2, 2)
 
 
 def test_the_database_killed_before_a_pull_comes_back_with_the_edits(app: App) -> None:
