@@ -115,6 +115,7 @@ class Loader:
         # Last, or the grid would begin with what can't be shown.
         self._fail(failed)
         self.report.seen += len(failed)
+        self._count()
         yield self.report
 
     def _loaded(self, kind: str) -> dict[int, int]:
@@ -155,6 +156,20 @@ class Loader:
                 "_dataset_id": context.dataset_ids[kind],
             }
             self._samples(kind).replace_one({"_id": document["_id"]}, document, upsert=True)
+
+    def _count(self) -> None:
+        """Make the numbers of documents right that mongod keeps, and the app shows.
+
+        A kill brings the documents back from mongod's journal, but not their number: see
+        "Unclean Shutdown" in MongoDB's page on ``estimatedDocumentCount``.
+        """
+        for made in self._made.values():
+            for name in (made["samples"], made.get("frames")):
+                if name is None:
+                    continue
+                documents = self._db[name]
+                if documents.estimated_document_count() != documents.count_documents({}):
+                    self._db.command("validate", name)
 
     def _ready(self, media: ReviewMedia, context: Context) -> _Ready | None:
         """Return what is to be written for an input; None if the app has it already."""

@@ -132,7 +132,6 @@ def start_mongod(places: Places) -> tuple[int, int]:
         wait_for_mongod(running[1], running[0], places)
         return running
     program = mongod_path()
-    crashed = _was_killed(places)
     for _ in range(3):  # another program may take the port first
         port = free_port()
         pid = spawn(
@@ -148,42 +147,12 @@ def start_mongod(places: Places) -> tuple[int, int]:
             dict(os.environ),
         )
         if wait_for_mongod(port, pid, places):
-            if crashed:
-                _count_anew(port)
             return pid, port
     raise StorageError(
         f"the review's database, mongod, did not start: {_reason(places)}. The project's labels "
         f"are not touched. If {places.database} is damaged, delete {places.root}: what was not "
         "pulled is lost, and the next review loads the labels again."
     )
-
-
-def _was_killed(places: Places) -> bool:
-    """Return whether the last mongod of this project ended without emptying its lock."""
-    with suppress(OSError):
-        return (places.database / "mongod.lock").stat().st_size > 0
-    return False
-
-
-def _count_anew(port: int) -> None:
-    """Make the counts of documents right that mongod keeps, and the app shows, after a kill.
-
-    Documents come back from the journal, but not their number: see MongoDB's page on
-    ``estimatedDocumentCount``, "Unclean Shutdown". Reading a collection through mends it.
-    """
-    import pymongo
-    from pymongo.errors import PyMongoError
-
-    client: Any = pymongo.MongoClient(LOOPBACK, port)
-    try:
-        for name in client.list_database_names():
-            for found in client[name].list_collections(filter={"type": "collection"}):
-                with suppress(PyMongoError):
-                    client[name].command("validate", found["name"])
-    except PyMongoError:
-        return  # a wrong count is no reason not to start; whoever asks next says what is wrong
-    finally:
-        client.close()
 
 
 def wait_for_mongod(port: int, pid: int, places: Places) -> bool:

@@ -110,6 +110,7 @@ def test_after_the_database_was_killed_the_app_counts_right(app: App) -> None:
         kept.delete_many({"late": {"$exists": True}})
     kill_mongod(app)
     app.port = processes.start_mongod(app.places)[1]
+    app.load()
     with session.mongo(app.port) as db:
         samples = db[app.made["image"]["samples"]]
         assert (samples.estimated_document_count(), samples.count_documents({})) == (2, 2)
