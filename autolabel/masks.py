@@ -106,16 +106,10 @@ def spans(rles: Sequence[RLE]) -> tuple[Runs, Runs]:
     Raises:
         ValueError: If run lengths are not valid, or sizes differ.
     """
-    _same_size(rles)
     if not rles:
         return np.empty(0, np.int64), np.empty(0, np.int64)
+    outside, inside, _ = _runs_together(rles)
     pixels = rles[0].height * rles[0].width
-    found = _pairs(rles) if 0 < pixels <= MAX_PIXELS else None
-    if found is None or not _add_up(*found, pixels):
-        for rle in rles:
-            to_runs(rle)  # says what is wrong
-        raise ValueError("RLE: found counts that can't be read")
-    outside, inside, _ = found
     ends = np.cumsum(outside + inside)
     starts = ends - inside
     kept = inside > 0
@@ -127,28 +121,46 @@ def spans(rles: Sequence[RLE]) -> tuple[Runs, Runs]:
     )
 
 
+def _runs_together(rles: Sequence[RLE]) -> tuple[Runs, Runs, Runs]:
+    """Return runs outside and inside in turn, and each mask's first, of one mask or more.
+
+    Raises:
+        ValueError: If run lengths are not valid, or sizes differ.
+    """
+    _same_size(rles)
+    pixels = rles[0].height * rles[0].width
+    found = _pairs(rles) if 0 < pixels <= MAX_PIXELS else None
+    if found is None or not _add_up(*found, pixels):
+        for rle in rles:
+            to_runs(rle)  # says what is wrong
+        raise ValueError("RLE: found counts that can't be read")
+    return found
+
+
 def _pairs(rles: Sequence[RLE]) -> tuple[Runs, Runs, Runs] | None:
     """Return runs outside and inside in turn, and each mask's first; None if one can't be read."""
     if not all(isinstance(rle.counts, str) and rle.counts for rle in rles):
         return None
     numbers, last = _numbers("".join([rle.counts for rle in rles]))
-    stops = np.searchsorted(last, np.cumsum([len(rle.counts) for rle in rles]) - 1)
-    if (last[stops] != np.cumsum([len(rle.counts) for rle in rles]) - 1).any():
+    ends = np.array([len(rle.counts) for rle in rles]).cumsum() - 1
+    stops = last.searchsorted(ends)
+    if (last[stops] != ends).any():
         return None
-    counts = np.diff(stops + 1, prepend=0)
+    counts = stops + 1
+    counts[1:] -= counts[:-1].copy()
     odd = counts & 1  # these end outside: a run inside of no pixels follows
     flat = np.zeros(len(numbers) + int(odd.sum()), np.int64)
-    flat[np.arange(len(numbers)) + np.repeat(np.cumsum(odd) - odd, counts)] = numbers
+    flat[np.arange(len(numbers)) + (odd.cumsum() - odd).repeat(counts)] = numbers
     outside, inside = flat[0::2].copy(), flat[1::2]
     pairs = (counts + odd) // 2
-    first = np.cumsum(pairs) - pairs
+    first = pairs.cumsum() - pairs
     # The first number stands alone; the others are two chains of differences.
     alone = outside[first]
     outside[first] = 0
-    outside, sums = np.cumsum(outside), np.cumsum(inside)
-    outside -= np.repeat(outside[first], pairs)
+    outside, sums = outside.cumsum(), inside.cumsum()
+    outside -= outside[first].repeat(pairs)
     outside[first] = alone
-    inside = sums - np.repeat(sums[first] - inside[first], pairs)
+    inside = sums - (sums[first] - inside[first]).repeat(pairs)
     inside[(first + pairs - 1)[odd > 0]] = 0
     return outside, inside, first
 
@@ -202,9 +214,8 @@ def areas(rles: Sequence[RLE]) -> list[int]:
     """
     if not rles:
         return []
-    begins, ends = spans(rles)
-    whose = begins // (rles[0].height * rles[0].width)
-    found: list[int] = np.bincount(whose, ends - begins, len(rles)).astype(np.int64).tolist()
+    _, inside, first = _runs_together(rles)
+    found: list[int] = np.add.reduceat(inside, first).tolist()
     return found
 
 
