@@ -324,7 +324,9 @@ class RunIdentity:
         if spec != meta[kind]:
             return [f"{kind}: was {meta[kind]}, is now {spec}"]
         if weights and not views:
-            return [f"{kind}: {spec} has other weights, another dtype or another version now"]
+            return [
+                f"{kind}: {spec} has other weights, another dtype or version, or another --compile now"
+            ]
         return []
 
 

@@ -14,7 +14,7 @@ SAM21 = "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 AS_BUNDLED = (
     "model.num_maskmem=4",
-    "++model.max_obj_ptrs_in_encoder=8",
+    "++model.max_obj_ptrs_in_encoder=1",
     "model.add_tpos_enc_to_obj_ptrs=false",
     "model.proj_tpos_enc_in_obj_ptrs=false",
     "model.multimask_output_for_tracking=false",

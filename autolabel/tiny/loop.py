@@ -129,9 +129,17 @@ class Loop:
         return f"{self._name} {json.dumps(record)}"
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads into ``model`` a checkpoint that a ``Loop`` wrote, or shipped ``.safetensors``."""
+def load_weights(model: nn.Module, path: Path, without: tuple[str, ...] = ()) -> None:
+    """Loads into ``model`` a checkpoint that a ``Loop`` wrote, or shipped ``.safetensors``.
+
+    Args:
+        model: takes every tensor.
+        path: the checkpoint.
+        without: beginnings of the names of tensors that ``model`` keeps as they are.
+    """
     if path.suffix == ".safetensors":
-        model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-        return
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+        found = {name: value.float() for name, value in load_file(path).items()}
+    else:
+        found = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    kept = {name: own for name, own in model.state_dict().items() if name.startswith(without)}
+    model.load_state_dict(found | kept)

@@ -60,7 +60,7 @@ DEFAULT_CONFIG: Config = {
         "use_multimask_token_for_obj_ptr": False,
         "iou_prediction_use_sigmoid": True,
         "use_obj_ptrs_in_encoder": True,
-        "max_obj_ptrs_in_encoder": 8,
+        "max_obj_ptrs_in_encoder": 1,  # of prompted frames only: mistakes make none
         # No time in the pointers: its scale would depend on the clip's length.
         "add_tpos_enc_to_obj_ptrs": False,
         "only_obj_ptrs_in_the_past_for_eval": True,

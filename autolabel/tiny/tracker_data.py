@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 from autolabel.tiny.scenes import Scene, make_training_clip
 from autolabel.tiny.segmenter_data import normalised
 
+CLIP_FRAMES = 60
 KEPT_FRAMES = 10
-CLIP_FRAMES = 40
+GROUPS, IN_GROUP = 3, 4
 CLEAR = 80
 """Visible pixels an object needs in a window's first frame to be prompted there."""
 
@@ -35,23 +37,69 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A frame of each of N objects: features (N, C, h, w), masks (N, S, S)."""
+
+    features: tuple[Tensor, Tensor, Tensor]
+    masks: Tensor
+
+
+@dataclass(frozen=True)
 class Run:
     """N objects followed over T frames: features (T, N, C, h, w) and masks (N, T, S, S)."""
 
     features: tuple[Tensor, Tensor, Tensor]
     masks: Tensor
 
+    def at(self, index: int) -> Seen:
+        """One of the frames."""
+        s0, s1, top = (level[index] for level in self.features)
+        return Seen((s0, s1, top), self.masks[:, index])
 
-def make_window(model: SAM2Base, seed: int) -> Window:
+
+@dataclass(frozen=True)
+class Reunion:
+    """N objects, each two of one clip: a frame where they are clear, and another with some before.
+
+    Attributes:
+        first: where both are clear to see; anywhere in the clip, later too.
+        before: the frames that lead to ``now``, close together.
+        now: where they are to be found; one may be gone.
+    """
+
+    first: Seen
+    before: list[Seen]
+    now: Seen
+
+
+def in_a_row(rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Frames 1 to 4 apart, which may run backwards."""
+    step = int(rng.choice([1, 1, 2, 2, 3, 4]))
+    first = int(rng.integers(0, CLIP_FRAMES - (KEPT_FRAMES - 1) * step))
+    frames = first + step * np.arange(KEPT_FRAMES)
+    return frames[::-1] if rng.random() < 0.5 else frames
+
+
+def in_groups(rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Groups of frames 1 or 2 apart, anywhere in the clip."""
+    steps = [int(rng.choice([1, 1, 2])) for _ in range(GROUPS)]
+    firsts = [int(rng.integers(0, CLIP_FRAMES - (IN_GROUP - 1) * step)) for step in steps]
+    pairs = zip(firsts, steps, strict=True)
+    return np.concatenate([first + step * np.arange(IN_GROUP) for first, step in pairs])
+
+
+def make_window(
+    model: SAM2Base, seed: int, choose: Callable[[np.random.Generator], npt.NDArray[np.int64]]
+) -> Window:
     """A window out of a clip with two similar objects, encoded by ``model``.
 
-    Frames are 1 to 4 apart and may run backwards. Of a few choices, half of the time the one in
-    which most objects go away is taken: absence is rare otherwise.
+    Of a few choices of frames, half of the time the one in which most objects go away is taken:
+    absence is rare otherwise.
     """
     rng = np.random.default_rng((seed, 77))
     scenes = list(make_training_clip(seed, frames=CLIP_FRAMES, size=model.image_size))
     tracks = sorted({o.track_id for s in scenes for o in s.objects})
-    choices = [_frames(rng) for _ in range(8 if rng.random() < 0.5 else 1)]
+    choices = [choose(rng) for _ in range(8 if rng.random() < 0.5 else 1)]
     shown = {t: [any(o.track_id == t for o in s.objects) for s in scenes] for t in tracks}
 
     def losses(frames: npt.NDArray[np.int64]) -> int:
@@ -89,11 +137,41 @@ def draw_run(
     return Run((s0, s1, top), torch.stack(masks))
 
 
-def _frames(rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    step = int(rng.choice([1, 1, 2, 2, 3, 4]))
-    first = int(rng.integers(0, CLIP_FRAMES - (KEPT_FRAMES - 1) * step))
-    frames = first + step * np.arange(KEPT_FRAMES)
-    return frames[::-1] if rng.random() < 0.5 else frames
+def draw_reunion(windows: Iterable[Window], rng: np.random.Generator, count: int) -> Reunion:
+    """``count`` pairs out of windows of frames ``in_groups``, as many as a window gives from each.
+
+    Args:
+        windows: as many as are needed; an endless iterator will do.
+        rng: draws the frames and the pairs.
+        count: how many pairs.
+    """
+    found: list[tuple[Window, list[int], int, list[int]]] = []
+    for window in windows:
+        for _ in range(2):
+            first = int(rng.integers(GROUPS * IN_GROUP))
+            pair = _alike(window, first, rng, 2)
+            other = (first // IN_GROUP + int(rng.integers(1, GROUPS))) % GROUPS
+            group = other if rng.random() < 0.6 else int(rng.integers(GROUPS))
+            frames = [group * IN_GROUP + k for k in range(IN_GROUP)]
+            frames = frames[::-1] if rng.random() < 0.5 else frames
+            if pair and frames[-1] != first:
+                found.append((window, pair, first, frames))
+        if len(found) >= count:
+            break
+    found = found[:count]
+    several = [_seen([(w, p, frames[k]) for w, p, _, frames in found]) for k in range(IN_GROUP)]
+    return Reunion(_seen([(w, p, first) for w, p, first, _ in found]), several[:-1], several[-1])
+
+
+def _seen(picks: list[tuple[Window, list[int], int]]) -> Seen:
+    """The objects of each pick in its frame."""
+    pairs = [(window, k, frame) for window, objects, frame in picks for k in objects]
+    s0, s1, top = (
+        torch.stack([window.features[level][frame].float() for window, _, frame in pairs])
+        for level in range(3)
+    )
+    masks = [torch.from_numpy(window.masks[k, frame]) for window, k, frame in pairs]
+    return Seen((s0, s1, top), torch.stack(masks))
 
 
 def _masks(scenes: list[Scene], tracks: list[int]) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 The image model stays as ``train_segmenter`` left it, so frames are encoded once and kept. Two
 stages, each resumable (see ``loop.Loop``):
 
-- ``read``: the memory learns to read true masks of earlier frames (``memory_reading``).
+- ``recall``: the memory, primed to look by nearness (``memory_reading``) and by likeness
+  (``memory_matching``), learns to find objects again (``memory_recall``).
 - ``follow``: pairs of similar objects go through ``SAM2Base.track_step``, from a mask or a box in
   the first frame, with memories made more and more of the model's own answers; every frame
   teaches the mask, and whether the object is there.
@@ -12,8 +13,10 @@ stages, each resumable (see ``loop.Loop``):
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +27,16 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
 from autolabel.tiny.loop import Loop, load_weights
+from autolabel.tiny.memory_matching import prime_matching
 from autolabel.tiny.memory_reading import (
+    Memory,
     confusion,
     position_of,
     prime_memory,
-    reading_loss,
     share_missed,
     wanted,
 )
+from autolabel.tiny.memory_recall import figures_of, recall, recall_loss
 from autolabel.tiny.segmenter_config import (
     DEFAULT_CONFIG,
     WEIGHTS,
@@ -39,11 +44,21 @@ from autolabel.tiny.segmenter_config import (
     feature_sizes,
     save_model,
 )
-from autolabel.tiny.segmenter_data import Pool, PromptKind, Prompts, iou_of, make_prompts, mask_loss
-from autolabel.tiny.segmenter_heads import decode, freeze
-from autolabel.tiny.tracker_data import Run, draw_run, make_window
+from autolabel.tiny.segmenter_data import Pool, PromptKind, iou_of, make_prompts, mask_loss
+from autolabel.tiny.segmenter_heads import freeze
+from autolabel.tiny.tracker_data import (
+    Reunion,
+    Run,
+    draw_reunion,
+    draw_run,
+    in_a_row,
+    in_groups,
+    make_window,
+)
 
 FIRST_SEED = 5_000_000
+MEMORY = ("memory_", "maskmem_", "no_obj_", "obj_ptr_", "mask_downsample")
+"""How the names of the memory's tensors begin."""
 Spoken = tuple[Tensor, Tensor, Tensor]
 """What the decoder said of one frame: mask logits (N, 1, h, w), IoU (N, 1), presence (N, 1)."""
 
@@ -66,40 +81,75 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     model = build_model(DEFAULT_CONFIG)
+    start = args.start or args.work / "tune.pt"
     if args.stage != "follow":
-        load_weights(model, args.start or args.work / "tune.pt")
-        if not args.primed:
-            prime_memory(model, _drawing(model, args, 0)(np.random.default_rng(args.seed), 4))
-        train_reading(model, args)
-    if args.stage != "read":
-        alone = args.stage == "follow" and args.start
-        load_weights(model, alone or args.work / "read.pt")
+        load_weights(model, start, without=() if args.primed else MEMORY)
+        train_recall(model, args)
+        start = args.work / "recall.pt"
+    if args.stage != "recall":
+        load_weights(model, start)
         train_following(model, args)
-        print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
+    print(f"{save_model(model, DEFAULT_CONFIG, args.out)} bytes in {args.out}")
 
 
-def train_reading(model: SAM2Base, args: argparse.Namespace) -> None:
-    """The memory learns to read true masks of earlier frames (``memory_reading``)."""
-    memory = _groups(model, args.read_lr)
-    loop = Loop(args.work, "read", model, memory, args.read_minutes, args.seed)
-    draw = _drawing(model, args, loop.step)
+def train_recall(model: SAM2Base, args: argparse.Namespace) -> None:
+    """The memory learns to find objects again (``memory_recall``)."""
+    if not args.primed and not (args.work / "recall.pt").exists():
+        _prime(model, args)
+    groups = _groups(model, args.recall_lr, 0.7 * args.recall_lr)
+    loop = Loop(args.work, "recall", model, groups, args.recall_minutes, args.seed)
+    draw = _reunions(model, args, loop.step)
+    loop.run(lambda rng: _recall_step(model, draw(rng, 2 * args.clips), rng))
 
-    def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        run = draw(rng, 5)
-        loss, figures, answers = reading_loss(model, run, rng)
-        drawn, j = _drawn_loss(model, run, answers, 1 + int(rng.integers(4)))
-        return loss + 0.5 * drawn, figures | {"j": j}
 
-    loop.run(one_step)
+def _recall_step(
+    model: SAM2Base, sample: Reunion, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of reading one sample, and its figures."""
+    only_first = bool(rng.random() < 0.5)
+    told = recall(model, sample, rng, only_first=only_first)
+    there = sample.now.masks.flatten(1).any(1)
+    each, ious = _frame_loss(told.masks, sample.now.masks, there)
+    loss = recall_loss(model, sample, told) + 0.7 * each.mean()
+    return loss, figures_of(told, ious, there, only_first=only_first)
+
+
+def _prime(model: SAM2Base, args: argparse.Namespace) -> None:
+    """Gives the new memory a beginning from which it learns."""
+    rng = np.random.default_rng(args.seed)
+    draw = _reunions(model, args, 0)
+    read_one = partial(recall, model, rng=rng, only_first=True)
+    sample = draw(rng, 4)
+    with torch.no_grad():
+        prime_memory(model, sample.now, lambda: recall(model, sample, rng, only_first=False))
+    prime_matching(model, lambda: draw(rng, 6), read_one)
+
+
+def _reunions(
+    model: SAM2Base, args: argparse.Namespace, skip: int
+) -> Callable[[np.random.Generator, int], Reunion]:
+    """A function that draws so many pairs of objects that meet again."""
+    first = args.first_seed + 2_000_000 + skip
+    pool = Pool(lambda seed: make_window(model, seed, in_groups), first, args.pool, args.reuse)
+
+    def draw(rng: np.random.Generator, pairs: int) -> Reunion:
+        return draw_reunion((pool.draw(rng) for _ in itertools.count()), rng, pairs)
+
+    return draw
 
 
 def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
-    """The memory learns to follow objects on the model's own answers."""
-    loop = Loop(args.work, "follow", model, _groups(model, args.lr), args.minutes, args.seed)
+    """The memory learns to follow objects on its own answers, and in turn goes on recalling."""
+    loop = Loop(
+        args.work, "follow", model, _groups(model, args.lr, 0.3 * args.lr), args.minutes, args.seed
+    )
     draw = _drawing(model, args, 100_000 + loop.step)
+    again = _reunions(model, args, 100_000 + loop.step)
     heard = _listen(model)
 
     def one_step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        if rng.random() < 0.5:
+            return _recall_step(model, again(rng, 2 * args.clips), rng)
         frames = 4 if loop.progress < args.short else args.frames
         how = "mask" if rng.random() < 0.6 else "box"
         led = max(0.0, 0.6 - loop.progress)
@@ -108,35 +158,16 @@ def train_following(model: SAM2Base, args: argparse.Namespace) -> None:
     loop.run(one_step)
 
 
-def _drawn_loss(
-    model: SAM2Base, run: Run, answers: list[Tensor], index: int
-) -> tuple[Tensor, float]:
-    """Loss and IoU of what the decoder draws of one frame that was read."""
-    truth = run.masks[:, index]
-    there = truth.flatten(1).any(1)
-    nothing = torch.zeros(len(truth), 1, 2)
-    asked = Prompts(nothing, -torch.ones(len(truth), 1, dtype=torch.int32))
-    features = [run.features[0][index], run.features[1][index], answers[index - 1].float()]
-    answer = decode(model, features, torch.arange(len(truth)), asked)
-    each, ious = _frame_loss(
-        (answer.masks[:, :1], answer.iou[:, :1], answer.presence), truth, there
-    )
-    return each.mean(), float(ious[there].mean())
-
-
 def _drawing(
     model: SAM2Base, args: argparse.Namespace, skip: int
 ) -> Callable[[np.random.Generator, int], Run]:
-    """A function that draws runs of so many frames; with ``--overfit``, of one clip."""
-    if args.overfit:
-        pool = Pool(lambda seed: make_window(model, args.first_seed), 0, 1, 1 << 30)
-    else:
-        first = args.first_seed + skip
-        pool = Pool(lambda seed: make_window(model, seed), first, args.pool, args.reuse)
+    """A function that draws runs of so many frames."""
+    first = args.first_seed + skip
+    pool = Pool(lambda seed: make_window(model, seed, in_a_row), first, args.pool, args.reuse)
 
     def draw(rng: np.random.Generator, frames: int) -> Run:
         while True:
-            windows = [pool.draw(rng) for _ in range(1 if args.overfit else args.clips)]
+            windows = [pool.draw(rng) for _ in range(args.clips)]
             run = draw_run(windows, rng, frames, per_window=2)
             if run is not None:
                 return run
@@ -174,7 +205,7 @@ def run_loss(
         values["said gone"] = float(absent.float().mean())
     missed = []
     for index, said in enumerate(heard.read, 1):
-        asked = wanted(model, run, index)
+        asked = wanted(model, run.at(index))
         missed.append(share_missed(said, *asked) + confusion(said, *asked))
     reading = torch.stack(missed).mean()
     values["reading"] = float(reading.detach())
@@ -206,8 +237,8 @@ def follow(model: SAM2Base, run: Run, how: str, rng: np.random.Generator, led: f
             remembered wrong can't be read right: without a lead the memory unlearns to read.
     """
     sizes = feature_sizes(model.image_size)
-    position = position_of(model, run)
-    memory: dict[str, dict[int, Any]] = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+    position = position_of(model, run.at(0))
+    memory: Memory = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     for index in range(run.masks.shape[1]):
         points = given = None
         current = [level[index].flatten(2).permute(2, 0, 1) for level in run.features]
@@ -283,13 +314,12 @@ def _listen(model: SAM2Base) -> Heard:
     return heard
 
 
-def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
+def _groups(model: SAM2Base, rate: float, look_rate: float) -> list[dict[str, object]]:
     """The optimiser's groups: the memory at ``rate``; encoder, prompts and decoder not at all.
 
     Under a decoder that stays as it is the memory learns faster, as the encoder did under the
     teacher's, and masks from boxes stay as good as they were. Where the memory attention looks is
-    learnt slowly: it begins by looking at the same place (``prime_memory``), and forgets that
-    before anything is there to be read otherwise.
+    learnt at ``look_rate``: it is primed, and forgets that before anything can be read otherwise.
     """
     freeze(model)
     attention = model.memory_attention
@@ -302,13 +332,13 @@ def _groups(model: SAM2Base, rate: float) -> list[dict[str, object]]:
     memory = [p for p in memory if all(p is not q for q in look)]
     for parameter in [*memory, *look]:
         parameter.requires_grad_(True)
-    return [{"params": memory, "lr": rate}, {"params": look, "lr": 0.3 * rate}]
+    return [{"params": memory, "lr": rate}, {"params": look, "lr": look_rate}]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m autolabel.tiny.train tracker")
-    parser.add_argument("--stage", choices=("read", "follow", "all"), default="all")
-    parser.add_argument("--read-minutes", type=float, default=40.0, help="wall clock of reading")
+    parser.add_argument("--stage", choices=("recall", "follow", "all"), default="all")
+    parser.add_argument("--recall-minutes", type=float, default=60.0, help="wall clock of recall")
     parser.add_argument("--minutes", type=float, default=60.0, help="wall clock of following")
     parser.add_argument("--work", type=Path, default=Path("runs/segmenter"))
     parser.add_argument(
@@ -316,7 +346,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--primed", action="store_true", help="START's memory is trained already")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--read-lr", type=float, default=6e-4, help="peak rate of reading")
+    parser.add_argument("--recall-lr", type=float, default=3e-4, help="peak rate of recall")
     parser.add_argument("--lr", type=float, default=1e-4, help="peak rate of following")
     parser.add_argument("--clips", type=int, default=3, help="clips in a step, two objects each")
     parser.add_argument("--frames", type=int, default=6, help="frames in a step")
@@ -324,7 +354,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pool", type=int, default=150, help="windows kept in memory (8 MB each)")
     parser.add_argument("--reuse", type=int, default=8, help="draws of a window, on average")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--overfit", action="store_true", help="one fixed clip: a check")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     return parser
