@@ -325,7 +325,8 @@ class RunIdentity:
             return [f"{kind}: was {meta[kind]}, is now {spec}"]
         if weights and not views:
             return [
-                f"{kind}: {spec} has other weights, another dtype or version, or another --compile now"
+                f"{kind}: {spec} has other weights, another dtype or version, "
+                "or another --compile now"
             ]
         return []
 
