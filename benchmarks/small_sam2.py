@@ -20,6 +20,9 @@ AS_BUNDLED = (
     "model.multimask_output_for_tracking=false",
     "model.use_multimask_token_for_obj_ptr=false",
     "model.memory_encoder.fuser.num_layers=1",
+    "model.memory_encoder.out_dim=128",
+    "model.memory_encoder.position_encoding.num_pos_feats=128",
+    "model.memory_attention.layer.cross_attention.kv_in_dim=128",
 )
 """What differs in the bundled model (``autolabel.tiny.segmenter_config``), from SAM 2.1."""
 
@@ -27,6 +30,7 @@ AS_BUNDLED = (
 def small_predictor(
     config: str = SAM21,
     *,
+    layers: int = 2,
     image_size: int = 256,
     embed_dim: int = 32,
     seed: int = 0,
@@ -39,6 +43,7 @@ def small_predictor(
 
     Args:
         config: one of sam2's own configuration files.
+        layers: of the memory attention.
         image_size: the model's, a multiple of 32.
         embed_dim: of the image encoder.
         seed: of the weights.
@@ -52,7 +57,7 @@ def small_predictor(
         "model.image_encoder.trunk.stages=[1,1,2,1]",
         "model.image_encoder.trunk.global_att_blocks=[3]",
         f"model.image_encoder.neck.backbone_channel_list=[{channels}]",
-        "model.memory_attention.num_layers=2",
+        f"model.memory_attention.num_layers={layers}",
         "model.memory_attention.layer.dim_feedforward=512",
     ]
     model = build_sam2_video_predictor(

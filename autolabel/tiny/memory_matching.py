@@ -29,9 +29,9 @@ from autolabel.tiny.tracker_data import Reunion, Seen
 
 WIDTH = 32
 """Numbers in which places are compared."""
-CARRIED = [*range(16, 32), *range(48, 64)]
-"""The channels of a memory that carry them: those of its 64 in which positions vary least."""
-FLAG = 15
+CARRIED = [*range(48, 64), *range(112, 128)]
+"""The channels of a memory that carry them: those of its 128 in which positions vary least."""
+FLAG = 47
 """The channel that marks a prompted frame."""
 COMPARED = [*range(96, 128)]
 """The dimensions of queries and keys that hold them: those that turn least with a row's place."""

@@ -43,8 +43,8 @@ DEFAULT_CONFIG: Config = {
         "fpn_top_down_levels": [2, 3],
         "fpn_interp_model": "nearest",
     },
-    "memory_attention": {"num_layers": 2, "dim_feedforward": 512, "dropout": 0.0},
-    "memory_encoder": {"out_dim": 64, "fuser_layers": 1, "layer_scale_init_value": 0.1},
+    "memory_attention": {"num_layers": 3, "dim_feedforward": 512, "dropout": 0.0},
+    "memory_encoder": {"out_dim": 128, "fuser_layers": 1, "layer_scale_init_value": 0.1},
     "base": {
         "num_maskmem": 4,
         "sigmoid_scale_for_mem_enc": 20.0,

@@ -87,7 +87,24 @@ def test_tracker_follows_the_object_it_was_given(model) -> None:
             js.append(np.mean(mask_ious(found[index], np.stack(truth))))
     # What the shipped weights reach, not what the project asks for (0.80 over 60 frames): the
     # card beside the weights says by how much the tracker falls short.
-    assert np.mean(js) >= 0.55
+    assert np.mean(js) >= 0.75
+
+
+def test_tracker_still_has_the_object_after_five_seconds(model) -> None:
+    ends = []
+    for seed in range(UNSEEN, UNSEEN + 2):
+        scenes = list(make_clip(seed, frames=60))
+        tracks = [o.track_id for o in scenes[0].objects]
+        start = np.stack([o.mask for o in scenes[0].objects])
+        found, _ = track_clip(model, [s.image for s in scenes], start)
+        last = {o.track_id: o.mask for o in scenes[-1].objects}
+        ends += [
+            float(mask_ious(found[k, -1:], last[t][None])[0])
+            for k, t in enumerate(tracks)
+            if t in last
+        ]
+    assert len(ends) >= 4
+    assert np.mean(ends) >= 0.6
 
 
 def test_boxes_are_exclusive_of_their_last_sides() -> None:
