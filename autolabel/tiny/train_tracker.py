@@ -116,6 +116,7 @@ def _recall_step(
 
 def _prime(model: SAM2Base, args: argparse.Namespace) -> None:
     """Gives the new memory a beginning from which it learns."""
+    torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     draw = _reunions(model, args, 0)
     read_one = partial(recall, model, rng=rng, only_first=True)
