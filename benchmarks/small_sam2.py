@@ -13,6 +13,7 @@ SAM21 = "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 
 AS_BUNDLED = (
+    "model.memory_attention.num_layers=3",
     "model.num_maskmem=4",
     "++model.max_obj_ptrs_in_encoder=1",
     "model.add_tpos_enc_to_obj_ptrs=false",
@@ -30,7 +31,6 @@ AS_BUNDLED = (
 def small_predictor(
     config: str = SAM21,
     *,
-    layers: int = 2,
     image_size: int = 256,
     embed_dim: int = 32,
     seed: int = 0,
@@ -43,7 +43,6 @@ def small_predictor(
 
     Args:
         config: one of sam2's own configuration files.
-        layers: of the memory attention.
         image_size: the model's, a multiple of 32.
         embed_dim: of the image encoder.
         seed: of the weights.
@@ -57,7 +56,7 @@ def small_predictor(
         "model.image_encoder.trunk.stages=[1,1,2,1]",
         "model.image_encoder.trunk.global_att_blocks=[3]",
         f"model.image_encoder.neck.backbone_channel_list=[{channels}]",
-        f"model.memory_attention.num_layers={layers}",
+        "model.memory_attention.num_layers=2",
         "model.memory_attention.layer.dim_feedforward=512",
     ]
     model = build_sam2_video_predictor(

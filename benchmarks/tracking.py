@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = small_predictor() if options.stock else small_predictor(layers=3, overrides=AS_BUNDLED)
+    model = small_predictor(overrides=() if options.stock else AS_BUNDLED)
     if options.child:
         print(json.dumps(curve(options.child, model, options.frames, 1)))
         return

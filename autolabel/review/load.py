@@ -164,9 +164,7 @@ class Loader:
         "Unclean Shutdown" in MongoDB's page on ``estimatedDocumentCount``.
         """
         for made in self._made.values():
-            for name in (made["samples"], made.get("frames")):
-                if name is None:
-                    continue
+            for name in filter(None, (made["samples"], made["frames"])):
                 documents = self._db[name]
                 if documents.estimated_document_count() != documents.count_documents({}):
                     self._db.command("validate", name)

@@ -53,11 +53,11 @@ class Likeness:
 
     def of(self, features: Tensor) -> Tensor:
         """The numbers (N * h * w, 32) of features (N, C, h, w)."""
-        return (_places(features) - self.mean) @ self.weight.T + self.bias
+        return (_places(features).flatten(0, 1) - self.mean) @ self.weight.T + self.bias
 
 
 def learn_likeness(draw: Callable[[], Reunion], steps: int = 600) -> Likeness:
-    """Learns which places of two frames show the same object, from ``steps`` drawn samples."""
+    """Learns which places of two frames show the same object, from 100 drawn samples."""
     samples = [_pair_of(draw()) for _ in range(100)]
     mean = torch.cat([then.flatten(0, 1) for _, (then, _) in samples]).mean(0)
     line = nn.Linear(len(mean), WIDTH)
@@ -89,11 +89,11 @@ def prime_matching(
     samples = [draw() for _ in range(10)]
     with torch.no_grad():
         _carry(model, likeness, samples)
+        numbers = torch.cat([likeness.of(s.now.features[2]) for s in samples])
         for index, layer in enumerate(model.memory_attention.layers):
             inputs = torch.cat(
                 [heard(partial(read_one, s), layer.norm2, channels=-1) for s in samples]
             )
-            numbers = torch.cat([likeness.of(s.now.features[2]) for s in samples])
             _look(layer.cross_attn_image, inputs, numbers, first=index == 0)
             if index == 0:
                 _write(model, samples, read_one)
@@ -146,7 +146,7 @@ def _write(model: SAM2Base, samples: list[Reunion], read_one: Callable[[Reunion]
     for sample in samples:
         found.append(heard(partial(read_one, sample), attention.out_proj, channels=-1)[:, :width])
         added = wanted(model, sample.now)[0] - unprompted(model, sample.now)
-        masks.append(_places(added))
+        masks.append(_places(added).flatten(0, 1))
     weight, bias = _fit(torch.cat(found), torch.cat(masks))
     attention.v_proj.weight.copy_(0.5 * weight)
     attention.v_proj.bias.copy_(0.5 * (bias - torch.cat(masks).mean(0)))
@@ -166,16 +166,13 @@ def _fit(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(features: Tensor) -> Tensor:
-    """Features (N, C, h, w) as (N * h * w, C)."""
-    return features.flatten(2).permute(0, 2, 1).reshape(-1, features.shape[1])
+    """Features (N, C, h, w) as (N, h * w, C)."""
+    return features.flatten(2).transpose(1, 2).contiguous()
 
 
 def _pair_of(sample: Reunion) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Of the last frame and the first: features (N, h * w, C), and what is the object's there."""
-    now, then = (
-        (seen.features[2].flatten(2).permute(0, 2, 1).contiguous(), _owned(seen))
-        for seen in (sample.now, sample.first)
-    )
+    now, then = ((_places(seen.features[2]), _owned(seen)) for seen in (sample.now, sample.first))
     return now, then
 
 

@@ -18,7 +18,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from autolabel.tiny.segmenter_config import feature_sizes
-from autolabel.tiny.segmenter_data import mask_prompt
+from autolabel.tiny.segmenter_data import mask_prompt, sure_of
 from autolabel.tiny.tracker_data import Seen
 
 Memory = dict[str, dict[int, Any]]
@@ -50,6 +50,12 @@ def unprompted(model: SAM2Base, seen: Seen) -> Tensor:
     word = model.sam_prompt_encoder.no_mask_embed.weight[..., None, None]
     features: Tensor = seen.features[2] + shift - word
     return features
+
+
+def missed(model: SAM2Base, said: Tensor, seen: Seen) -> Tensor:
+    """The loss of what was said of a frame: the share missed, pairs' differences counted again."""
+    asked = wanted(model, seen)
+    return share_missed(said, *asked) + confusion(said, *asked)
 
 
 def share_missed(said: Tensor, target: Tensor, weights: Tensor, added: Tensor) -> Tensor:
@@ -92,9 +98,7 @@ def read(model: SAM2Base, seen: Seen, memory: Memory, index: int) -> Tensor:
 
 def remember(model: SAM2Base, seen: Seen) -> dict[str, Any]:
     """The memory of a frame with these masks; empty ones are remembered as absent."""
-    presence = seen.masks.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
-    logits = seen.masks[:, None].float() * 20.0 - 10.0
-    logits = torch.where(presence[..., None, None] > 0, logits, torch.full_like(logits, -1024.0))
+    logits, presence = sure_of(seen.masks)
     features, position = model._encode_new_memory(
         current_vision_feats=[seen.features[2].flatten(2).permute(2, 0, 1)],
         feat_sizes=feature_sizes(model.image_size),

@@ -17,14 +17,7 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-from autolabel.tiny.memory_reading import (
-    Memory,
-    confusion,
-    read,
-    remember,
-    share_missed,
-    wanted,
-)
+from autolabel.tiny.memory_reading import Memory, read, remember
 from autolabel.tiny.segmenter_data import Prompts
 from autolabel.tiny.segmenter_heads import decode
 from autolabel.tiny.tracker_data import Reunion, Seen
@@ -78,12 +71,6 @@ def recall(model: SAM2Base, sample: Reunion, rng: np.random.Generator, *, only_f
     features = [*sample.now.features[:2], said.float()]
     drawn = decode(model, features, torch.arange(count), nothing)
     return Told(said, (drawn.masks[:, :1], drawn.iou[:, :1], drawn.presence), spoilt)
-
-
-def recall_loss(model: SAM2Base, sample: Reunion, told: Told) -> Tensor:
-    """What was missed of what should be said, with the pairs' confusion counted on top."""
-    asked = wanted(model, sample.now)
-    return share_missed(told.said, *asked) + confusion(told.said, *asked)
 
 
 def _pointer(model: SAM2Base, seen: Seen) -> Tensor:
@@ -141,8 +128,9 @@ def _mistake(kind: str, mask: Tensor, neighbour: Tensor, rng: np.random.Generato
 
 def figures_of(told: Told, ious: Tensor, there: Tensor, *, only_first: bool) -> dict[str, Any]:
     """Means of a step for the curve: J by what was remembered, and absence that was seen."""
-    kinds = {"j first only": there} if only_first else {}
-    if not only_first:
+    if only_first:
+        kinds = {"j first only": there}
+    else:
         kinds = {"j true": there & ~told.spoilt, "j spoilt": there & told.spoilt}
     figures = {name: float(ious[which].mean()) for name, which in kinds.items() if which.any()}
     if (~there).any():

@@ -189,6 +189,18 @@ def mask_prompt(masks: Tensor) -> Tensor:
     return F.avg_pool2d(masks, 4) * 20.0 - 10.0
 
 
+def sure_of(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """What a model that is sure of these masks (N, S, S) says; of an empty one, that it is absent.
+
+    Returns:
+        Mask logits (N, 1, S, S), -1024 where sam2 writes that, and presence logits (N, 1).
+    """
+    presence = masks.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
+    logits = masks[:, None].float() * 20.0 - 10.0
+    absent = presence[..., None, None] <= 0
+    return logits.masked_fill(absent, -1024.0), presence
+
+
 def mask_loss(logits: Tensor, truth: Tensor, entropy_share: float = 1.0) -> Tensor:
     """Balanced cross-entropy plus dice for each object, (N,).
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from autolabel.tiny.scenes import Scene, make_clip, make_scene
 from autolabel.tiny.segmenter_config import WEIGHTS, feature_sizes, load_model
-from autolabel.tiny.segmenter_data import boxes_of, normalised
+from autolabel.tiny.segmenter_data import boxes_of, normalised, sure_of
+from autolabel.tiny.tracker_data import masks_of
 
 FIRST_SEED = 900_000_000
 Mask = npt.NDArray[np.bool_]
@@ -128,9 +129,7 @@ def _tracks(
     tracks = [o.track_id for o in scenes[0].objects]
     if not tracks:
         return
-    empty = np.zeros_like(scenes[0].objects[0].mask)
-    by_track = [{o.track_id: o.mask for o in s.objects} for s in scenes]
-    truth = np.stack([np.stack([m.get(t, empty) for m in by_track]) for t in tracks])
+    truth = masks_of(scenes, tracks)
     images = [s.image for s in scenes]
     found, scores = track_clip(model, images, truth[:, 0], truth if told else None)
     for index in range(len(tracks)):
@@ -171,10 +170,7 @@ def _remember(
     model: SAM2Base, image: npt.NDArray[np.uint8], masks: Mask, out: dict[str, Any]
 ) -> None:
     """Puts these masks (N, S, S) into the frame's memory in place of the found ones."""
-    truth = torch.from_numpy(masks)[:, None]
-    presence = truth.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
-    logits = truth.float() * 20.0 - 10.0
-    logits = torch.where(presence[..., None, None] > 0, logits, torch.full_like(logits, -1024.0))
+    logits, presence = sure_of(torch.from_numpy(masks))
     seen = model.forward_image(normalised(image[None]))
     _, features, _, sizes = model._prepare_backbone_features(seen)
     current = [f.expand(-1, len(masks), -1) for f in features]

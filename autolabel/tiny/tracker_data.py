@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +110,7 @@ def make_window(
     with torch.no_grad():
         seen = model.forward_image(normalised(np.stack([s.image for s in window])))
     s0, s1, top = (level.half() for level in seen["backbone_fpn"])
-    return Window((s0, s1, top), _masks(window, tracks), tuple(looks[t] for t in tracks))
+    return Window((s0, s1, top), masks_of(window, tracks), tuple(looks[t] for t in tracks))
 
 
 def draw_run(
@@ -174,7 +174,8 @@ def _seen(picks: list[tuple[Window, list[int], int]]) -> Seen:
     return Seen((s0, s1, top), torch.stack(masks))
 
 
-def _masks(scenes: list[Scene], tracks: list[int]) -> npt.NDArray[np.bool_]:
+def masks_of(scenes: Sequence[Scene], tracks: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """The masks (K, T, S, S) of K tracks in T frames, all false where one is not in a frame."""
     empty = np.zeros(scenes[0].image.shape[:2], np.bool_)
     by_track = [{o.track_id: o.mask for o in s.objects} for s in scenes]
     return np.stack([np.stack([m.get(t, empty) for m in by_track]) for t in tracks])

@@ -28,15 +28,8 @@ from torch import Tensor, nn
 
 from autolabel.tiny.loop import Loop, load_weights
 from autolabel.tiny.memory_matching import prime_matching
-from autolabel.tiny.memory_reading import (
-    Memory,
-    confusion,
-    position_of,
-    prime_memory,
-    share_missed,
-    wanted,
-)
-from autolabel.tiny.memory_recall import figures_of, recall, recall_loss
+from autolabel.tiny.memory_reading import Memory, missed, position_of, prime_memory
+from autolabel.tiny.memory_recall import figures_of, recall
 from autolabel.tiny.segmenter_config import (
     DEFAULT_CONFIG,
     WEIGHTS,
@@ -44,7 +37,14 @@ from autolabel.tiny.segmenter_config import (
     feature_sizes,
     save_model,
 )
-from autolabel.tiny.segmenter_data import Pool, PromptKind, iou_of, make_prompts, mask_loss
+from autolabel.tiny.segmenter_data import (
+    Pool,
+    PromptKind,
+    iou_of,
+    make_prompts,
+    mask_loss,
+    sure_of,
+)
 from autolabel.tiny.segmenter_heads import freeze
 from autolabel.tiny.tracker_data import (
     Reunion,
@@ -110,7 +110,7 @@ def _recall_step(
     told = recall(model, sample, rng, only_first=only_first)
     there = sample.now.masks.flatten(1).any(1)
     each, ious = _frame_loss(told.masks, sample.now.masks, there)
-    loss = recall_loss(model, sample, told) + 0.7 * each.mean()
+    loss = missed(model, told.said, sample.now) + 0.7 * each.mean()
     return loss, figures_of(told, ious, there, only_first=only_first)
 
 
@@ -204,11 +204,8 @@ def run_loss(
     values = {"j": float(torch.cat(right).mean())}
     if len(absent := torch.cat(gone)):
         values["said gone"] = float(absent.float().mean())
-    missed = []
-    for index, said in enumerate(heard.read, 1):
-        asked = wanted(model, run.at(index))
-        missed.append(share_missed(said, *asked) + confusion(said, *asked))
-    reading = torch.stack(missed).mean()
+    each_missed = [missed(model, said, run.at(k)) for k, said in enumerate(heard.read, 1)]
+    reading = torch.stack(each_missed).mean()
     values["reading"] = float(reading.detach())
     return torch.stack(losses).mean() + 0.4 * reading, values
 
@@ -281,10 +278,7 @@ def _remember(
     """
     masks, presence = out["pred_masks_high_res"], out["object_score_logits"]
     if shown:
-        truth = run.masks[:, index, None]
-        presence = truth.flatten(1).any(1, keepdim=True).float() * 20.0 - 10.0
-        masks = truth.float() * 20.0 - 10.0
-        masks = torch.where(presence[..., None, None] > 0, masks, torch.full_like(masks, -1024.0))
+        masks, presence = sure_of(run.masks[:, index])
     model._encode_memory_in_output(
         current,
         feature_sizes(model.image_size),

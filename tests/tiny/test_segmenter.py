@@ -19,6 +19,7 @@ from autolabel.tiny.segmenter_config import (
 )
 from autolabel.tiny.segmenter_data import boxes_of, iou_of, make_prompts, mask_loss
 from autolabel.tiny.segmenter_eval import image_figures, image_predictor, mask_ious, track_clip
+from autolabel.tiny.tracker_data import masks_of
 
 UNSEEN = 910_000_000
 
@@ -95,14 +96,10 @@ def test_tracker_still_has_the_object_after_five_seconds(model) -> None:
     for seed in range(UNSEEN, UNSEEN + 2):
         scenes = list(make_clip(seed, frames=60))
         tracks = [o.track_id for o in scenes[0].objects]
-        start = np.stack([o.mask for o in scenes[0].objects])
-        found, _ = track_clip(model, [s.image for s in scenes], start)
-        last = {o.track_id: o.mask for o in scenes[-1].objects}
-        ends += [
-            float(mask_ious(found[k, -1:], last[t][None])[0])
-            for k, t in enumerate(tracks)
-            if t in last
-        ]
+        truth = masks_of(scenes, tracks)
+        found, _ = track_clip(model, [s.image for s in scenes], truth[:, 0])
+        there = truth[:, -1].any((1, 2))
+        ends += mask_ious(found[there, -1], truth[there, -1])
     assert len(ends) >= 4
     assert np.mean(ends) >= 0.6
 
