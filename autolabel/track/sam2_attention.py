@@ -4,10 +4,10 @@
 out, two thirds of that work remains, and the result is the same up to rounding:
 
 - the first layer's self-attention and queries come from the frame alone: once, not per object;
-- values are a linear map of the 64-wide memory, and attention weights sum to one, so the map
-  can follow the weighted sum instead of preceding it: ``softmax(q k) (m Wv + b) Wo =
-  (softmax(q k) m) Wv Wo + b Wo``. The weighted sum is 64 wide instead of 256, and nothing
-  is projected for the thousands of memory tokens.
+- values are a linear map of the tokens, and attention weights sum to one, so the map can follow
+  the weighted sum instead of preceding it, and be one with the output's: ``softmax(q k)
+  (m Wv + b) Wo = (softmax(q k) m) Wv Wo + b Wo``. Of memories the weighted sum is 64 wide
+  instead of 256, and nothing is projected for their thousands of tokens.
 
 Used on CPUs, where arithmetic is what costs; on a GPU fused attention kernels are faster.
 """
@@ -29,7 +29,7 @@ _SCORES = 1 << 19
 
 @dataclass(frozen=True, slots=True)
 class _ValueMap:
-    """The value and output projections of one cross-attention as one linear map."""
+    """The value and output projections of one attention as one linear map."""
 
     weight: Tensor
     bias: Tensor
@@ -51,6 +51,10 @@ def fits(attention: MemoryAttention) -> bool:
             and layer.cross_attn_image.rope_k_repeat
             and layer.pos_enc_at_cross_attn_keys
             and not layer.pos_enc_at_cross_attn_queries
+            and isinstance(layer.self_attn, RoPEAttention)
+            and layer.self_attn.num_heads == 1
+            and not layer.pos_enc_at_attn
+            and layer.activation is F.relu
             for layer in attention.layers
         )
     )
@@ -67,6 +71,7 @@ class SharedAttention:
         self.attention = attention
         with torch.no_grad():
             self._values = [_ValueMap.of(layer.cross_attn_image) for layer in attention.layers]
+            self._own_values = [_ValueMap.of(layer.self_attn) for layer in attention.layers]
 
     def __call__(
         self, top: Tensor, position: Tensor, memory: Tensor, where: Tensor, pointers: int
@@ -83,13 +88,24 @@ class SharedAttention:
         frame_position = position.transpose(0, 1)
         output = top.transpose(0, 1) + 0.1 * frame_position
         keys = memory + where
-        for layer, values in zip(self.attention.layers, self._values, strict=True):
-            output = layer._forward_sa(output, frame_position)
+        maps = zip(self._own_values, self._values, strict=True)
+        for layer, (own_values, values) in zip(self.attention.layers, maps, strict=True):
+            output = output + self._among(layer, own_values, output)
             output = output + self._cross(layer, values, output, memory, keys, pointers)
-            hidden = layer.activation(layer.linear1(layer.norm3(output)))
+            hidden = layer.linear1(layer.norm3(output)).relu_()
             output = output + layer.linear2(hidden)
         normed: Tensor = self.attention.norm(output)
         return normed.transpose(0, 1)
+
+    def _among(self, layer: MemoryAttentionLayer, values: _ValueMap, output: Tensor) -> Tensor:
+        """(1 or B, N, C): what the frame's tokens (1 or B, N, C) add to each other."""
+        attention = layer.self_attn
+        tokens = layer.norm1(output)
+        query, key = attention.q_proj(tokens), attention.k_proj(tokens)
+        turns = _rotations(attention, query)
+        query, key = _rotate(query, turns, 0), _rotate(key, turns, 0)
+        sums = F.scaled_dot_product_attention(query[:, None], key[:, None], tokens[:, None])
+        return F.linear(sums[:, 0], values.weight, values.bias)
 
     def _cross(
         self,

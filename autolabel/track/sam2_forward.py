@@ -53,6 +53,10 @@ class FrameFeatures:
         )
         return feats, positions, sizes
 
+    def compute(self) -> None:
+        """Computes now what all objects share: they may be on several threads."""
+        _ = self.for_memory, self._forward.slot_positions
+
     @property
     def top(self) -> Tensor:
         """(h * w, 1, C): the coarsest level."""
@@ -230,7 +234,7 @@ class Sam2Forward:
         return features.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()
 
     @cached_property
-    def _slot_positions(self) -> Tensor:
+    def slot_positions(self) -> Tensor:
         """(num_maskmem, h * w, C_mem): the position encoding of a memory in each time slot."""
         model = self.model
         side = model.image_size // model.backbone_stride
@@ -245,7 +249,7 @@ class Sam2Forward:
         # float first: under float16 autocast torch.cat refuses bfloat16.
         tokens = torch.stack([torch.cat([m.tokens.float() for m in r.memories]) for r in recalls])
         slots = torch.tensor([r.slots for r in recalls], device=tokens.device)
-        position = self._slot_positions[slots].flatten(1, 2)
+        position = self.slot_positions[slots].flatten(1, 2)
         return tokens, position
 
     def _pointers(self, recalls: list[Recall], max_pointers: int) -> tuple[Tensor, Tensor]:

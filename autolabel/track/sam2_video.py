@@ -27,6 +27,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from autolabel.errors import InputError, UsageError, WeightsError
+from autolabel.track.cores import Cores
 from autolabel.track.sam2_forward import FrameFeatures, Heads, Sam2Forward
 from autolabel.track.sam2_memory import (
     Memory,
@@ -54,7 +55,7 @@ class Sam2Tracker:
         device: Where to compute.
         dtype: torch.float32, or a half type to compute in by autocast.
         batch: Most objects that go through the model together; None: 32, on CPUs 8, whose
-            activations fit their caches.
+            activations fit their caches. On CPUs each core has a batch (``cores``).
         max_conditioning: Most prompted frames an object attends to (at least 2; 0: SAM 2's
             own setting, which is all of them and grows with every correction).
         corrections_condition: A prompt for an object that is tracked already makes the frame
@@ -98,6 +99,7 @@ class Sam2Tracker:
         self.device = torch.device(device)
         self.dtype = dtype
         self.batch = batch or (8 if self.device.type == "cpu" else 32)
+        self.cores = Cores(torch.get_num_threads() if self.device.type == "cpu" else 1)
         self.max_conditioning = max_conditioning
         self.corrections_condition = corrections_condition
         self.clear_around_corrections = clear_around_corrections
@@ -277,22 +279,29 @@ class Session:
         for object_id, memory in self._objects.items():
             recall = memory.recall(self._clock, self._rules)
             groups.setdefault(recall.shape, []).append((object_id, recall))
+        most = self._tracker.cores.share(len(self._objects), self._tracker.batch)
+        chunks = [chunk for group in groups.values() for chunk in _chunks(group, most)]
+        if chunks:
+            self._features.compute()
         found: dict[int, tuple[Tensor, Tensor]] = {}
-        for group in groups.values():
-            for chunk in _chunks(group, self._tracker.batch):
-                ids = [object_id for object_id, _ in chunk]
-                forward = self._tracker.forward
-                pixels = forward.attend(
-                    self._features, [recall for _, recall in chunk], self._rules.max_pointers
-                )
-                heads = forward.decode(self._features, pixels)
-                tokens = forward.remember(self._features, heads.high_res, heads.scores, False)
-                self._store(ids, heads, tokens, conditioning=False)
-                found.update(_split(ids, heads))
+        done = self._tracker.cores.map(self._follow, chunks)
+        for chunk, (heads, tokens) in zip(chunks, done, strict=True):
+            ids = [object_id for object_id, _ in chunk]
+            self._store(ids, heads, tokens, conditioning=False)
+            found.update(_split(ids, heads))
         for memory in self._objects.values():
             memory.tracked = True
             memory.forget(self._clock, self._rules)
         return found
+
+    def _follow(self, chunk: list[tuple[int, Recall]]) -> tuple[Heads, Tensor]:
+        """Where objects with memories of one shape are now, and how that is remembered."""
+        assert self._features is not None
+        frame, forward = self._features, self._tracker.forward
+        with self._tracker.computing():  # it holds for one thread
+            recalls = [recall for _, recall in chunk]
+            heads = forward.decode(frame, forward.attend(frame, recalls, self._rules.max_pointers))
+            return heads, forward.remember(frame, heads.high_res, heads.scores, False)
 
     def _prompted(self, ids: list[int], prompts: list[Prompt]) -> Heads:
         """Segment prompted objects of one kind in the current frame and remember them."""

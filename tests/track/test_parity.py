@@ -1,5 +1,6 @@
 """The streaming tracker against Meta's own predictor, same weights, same prompts."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from autolabel.errors import InputError, UsageError, WeightsError
+from autolabel.track.cores import Cores
 from autolabel.track.sam2_video import Sam2Tracker
 from autolabel.track.values import Prompt, Tracked
 from benchmarks.small_sam2 import SAM2, SAM21, small_predictor
@@ -198,6 +200,32 @@ def test_a_restored_session_goes_on_bit_for_bit(models, clip):
         assert a.ids == b.ids == (1, 2)
         assert np.array_equal(a.masks, b.masks)
         assert np.array_equal(a.scores, b.scores)
+
+
+def test_with_a_batch_on_each_core_masks_stay_the_predictors(models, clip):
+    folder, frames = clip
+    torch.set_num_threads(2)
+    tracker = Sam2Tracker(models[SAM21])
+    torch.set_num_threads(1)
+    assert_same(
+        predicted(models[SAM21], folder, [(0, PROMPTS)]), tracked(tracker, frames, [(0, PROMPTS)])
+    )
+    ways = tracker.cores.map(lambda _: torch.get_num_threads(), range(4))
+    assert ways == [1, 1, 1, 1]
+
+
+def test_other_threads_keep_all_the_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    cores = Cores(2)
+    said: list[int] = []
+    assert cores.map(lambda x: 10 * x, [1, 2, 3]) == [10, 20, 30]
+    later = threading.Thread(target=lambda: said.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    here = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert (here, said) == (3, [3])
 
 
 def test_memory_stops_growing_after_the_models_reach(models, clip):
