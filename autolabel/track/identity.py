@@ -243,13 +243,40 @@ class Identity:
                 gains[d, t] = here[d, t]
                 if not here[d, t] and lonely and not sure:
                     gains[d, t] = self._returned(track, one, track_id in live)
-        rows, columns = linear_sum_assignment(gains, maximize=True)
-        pairs = [(int(d), int(t)) for d, t in zip(rows, columns, strict=True) if gains[d, t] > 0.0]
+        pairs = _assigned(gains)
         matched = {d: ids[t] for d, t in pairs if here[d, t]}
         revived = {d: ids[t] for d, t in pairs if not here[d, t]}
+        revived |= self._second(position, live, found, {**matched, **revived}, here)
         told = {*matched, *revived}
         spare = {d for d in range(len(found)) if d not in told and here[d].any()}
         return matched, revived, spare
+
+    def _second(
+        self,
+        position: int,
+        live: Mapping[int, Region],
+        found: Sequence[Found],
+        told: Mapping[int, int],
+        here: NDArray[np.float64],
+    ) -> dict[int, int]:
+        """Detections whose track is another's, and which repeat none: of tracks that have none.
+
+        Where two of a class pass each other, one track often lies on both.
+        """
+        rest = [
+            d
+            for d in range(len(found))
+            if d not in told
+            and here[d].any()
+            and all(iou(found[d].region, found[m].region) < self.settings.match_iou for m in told)
+        ]
+        free = [i for i in sorted(self.tracks) if i not in told.values()]
+        free = [i for i in free if i in live or self.tracks[i].last < position]
+        gains: NDArray[np.float64] = np.zeros((len(rest), len(free)))
+        for row, d in enumerate(rest):
+            for column, i in enumerate(free):
+                gains[row, column] = self._returned(self.tracks[i], found[d], i in live)
+        return {rest[row]: free[column] for row, column in _assigned(gains)}
 
     def _overlap(self, track: Track, where: Region, one: Found) -> float:
         """How well a detection fits a followed track; 0 where it doesn't, from 1 in its class."""
@@ -359,6 +386,12 @@ class Identity:
         gone = set(ids)
         if gone:
             self._apart = {pair for pair in self._apart if not gone.intersection(pair)}
+
+
+def _assigned(gains: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """The pairs (row, column) that gain most in all; none that gains nothing."""
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if gains[r, c] > 0.0]
 
 
 def _distance(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:

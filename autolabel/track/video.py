@@ -25,7 +25,7 @@ from autolabel.points import SHOWN, points_in
 from autolabel.track.cues import Cue, CueSettings, SceneCues
 from autolabel.track.identity import Identity
 from autolabel.track.lookback import LookBack, Window
-from autolabel.track.regions import Region, iou, look
+from autolabel.track.regions import Region, intersection, iou, look
 from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
 from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
 from autolabel.track.windows import Pending, TrackSummary, WindowResult, label_of
@@ -48,7 +48,9 @@ class TrackSettings:
         mend_below: A track whose mask overlaps its detection less than this (IoU) has gone wrong
             since the key frame before: it is followed back from this one to mend its labels,
             and what was remembered on the way is forgotten. 0: never.
-        carry_overlap: ... which ends where this share of the smaller is on another object.
+        torn: A detection that overlaps its track so little corrects nothing if this share of it
+            is on another track of its class: it is of both, and the tracker knows better.
+        carry_overlap: Following back ends where this share of the smaller is on another object.
         look_again: An object that is lost brings the next key frame forward.
         change_gap: ... as a change of scene that is no cut does, if the last one is at least so
             many frames ago.
@@ -62,6 +64,7 @@ class TrackSettings:
     refresh: bool = True
     carry_back: bool = True
     mend_below: float = 0.7
+    torn: float = 0.2
     carry_overlap: float = 0.5
     look_again: bool = True
     change_gap: int = 3
@@ -223,14 +226,16 @@ class _VideoLabeler:
         instances, masks, found = self._detections(frame.image)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
-        lost = self._gone_wrong(outcome, shown, found)
+        torn = self._torn(outcome, shown, found)
+        lost = self._gone_wrong(outcome, shown, found, torn)
         fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
         self._session.remove(fresh)
         self._session.forget(lost)
         prompts: dict[int, Prompt] = {}
         by_track: dict[int, Instance] = {}
         for d, track_id in [*outcome.matched, *outcome.revived, *outcome.born]:
-            if track_id in fresh or track_id in lost or self._settings.refresh:
+            refresh = self._settings.refresh and track_id not in torn
+            if track_id in fresh or track_id in lost or refresh:
                 prompts[track_id] = self._prompt(instances[d], masks[d])
                 by_track[track_id] = instances[d]
             else:
@@ -246,11 +251,33 @@ class _VideoLabeler:
         for track in self._identity.tracks.values():
             self._summarise(track)
 
-    def _gone_wrong(
+    def _torn(
         self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
+    ) -> set[int]:
+        """The tracks whose detection is as much of another track as of them."""
+        tracks, settings = self._identity.tracks, self._settings
+        torn = set()
+        for d, track_id in outcome.matched:
+            region = found[d].region
+            others = (
+                intersection(region, shown[i]) / region.area
+                for i in shown
+                if i != track_id and i in tracks and tracks[i].class_id == found[d].class_id
+            )
+            both = max(others, default=0.0) >= settings.torn
+            if both and iou(shown[track_id], region) < settings.mend_below:
+                torn.add(track_id)
+        return torn
+
+    def _gone_wrong(
+        self,
+        outcome: KeyframeOutcome,
+        shown: Mapping[int, Region],
+        found: Sequence[Found],
+        torn: set[int],
     ) -> list[int]:
         """The tracks whose detection says that following them went wrong in this window."""
-        here = set(self._pending.labels[self._key]) if self._window else set()
+        here = set(self._pending.labels[self._key]) - torn if self._window else set()
         limit = self._settings.mend_below
         lost = [
             i for d, i in outcome.matched if i in here and iou(shown[i], found[d].region) < limit

@@ -269,3 +269,18 @@ def test_a_track_without_its_colours_is_on_something_else_unless_the_light_chang
     assert identity.strangers({1: BLUE, 2: BLUE, 3: RED}) == []
     two = started(found(0, 0), found(30, 30, colours=BLUE))
     assert two.strangers({1: BLUE, 2: RED}) == [1, 2]
+
+
+def test_of_two_alike_under_one_track_the_other_gets_its_own_back():
+    # Two of a class pass each other: 2 is lost, and what 1 is followed to lies on both.
+    identity = started(found(0, 0), found(30, 0))
+    identity.observe(1, {1: region(12, 0, width=17)})
+    both = {1: region(12, 0, width=17)}
+    outcome = identity.keyframe(1, both, [found(12, 0), found(21, 0)])
+    assert outcome.matched == ((0, 1),)
+    assert outcome.revived == ((1, 2),)
+    # Where nobody is missing, it is no new object either.
+    alone = started(found(0, 0))
+    alone.observe(1, both)
+    outcome = alone.keyframe(1, both, [found(12, 0), found(21, 0)])
+    assert (outcome.matched, outcome.revived, outcome.born) == (((0, 1),), (), ())
