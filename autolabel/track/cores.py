@@ -28,13 +28,13 @@ class Cores:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
 
-    def share(self, objects: int, most: int) -> int:
-        """How many of so many objects go into one batch, of ``most`` at most."""
-        return min(most, -(-objects // self.count))
-
     def map(self, work: Callable[[_In], _Out], batches: Sequence[_In]) -> list[_Out]:
-        """What ``work`` gives for each batch, in their order. A single one has all the cores."""
-        if len(batches) < 2 or self.count == 1:
+        """What ``work`` gives for each batch, in their order.
+
+        Fewer batches than cores go one after another, unless the caller has one core anyway.
+        """
+        idle = len(batches) < self.count and torch.get_num_threads() > 1
+        if len(batches) < 2 or self.count == 1 or idle:
             return [work(batch) for batch in batches]
         return list(self._begun().map(work, batches))
 

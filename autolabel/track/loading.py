@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autolabel.models.device import cpu_cores
 from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
 from autolabel.track.sam2_video import Sam2Tracker
 
@@ -20,4 +21,10 @@ def load_tracker(path: Path, *, device: str, dtype: str) -> Sam2Tracker:
         WeightsError: If it isn't a SAM 2 checkpoint, or one without the memory's tensors.
     """
     model, info = load_sam2(path, device)
-    return Sam2Tracker(model, device=device, dtype=DTYPES[dtype], has_memory=info.has_memory)
+    return Sam2Tracker(
+        model,
+        device=device,
+        dtype=DTYPES[dtype],
+        cores=cpu_cores(),
+        has_memory=info.has_memory,
+    )

@@ -54,8 +54,9 @@ class Sam2Tracker:
         model: The model, in eval mode, on ``device``.
         device: Where to compute.
         dtype: torch.float32, or a half type to compute in by autocast.
-        batch: Most objects that go through the model together; None: 32, on CPUs 8, whose
-            activations fit their caches. On CPUs each core has a batch (``cores``).
+        batch: Most objects that go through the model together; None: 32, on CPUs 4, whose
+            activations fit their caches.
+        cores: CPU cores that have a batch each at the same time; None: as many as torch uses.
         max_conditioning: Most prompted frames an object attends to (at least 2; 0: SAM 2's
             own setting, which is all of them and grows with every correction).
         corrections_condition: A prompt for an object that is tracked already makes the frame
@@ -80,6 +81,7 @@ class Sam2Tracker:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         batch: int | None = None,
+        cores: int | None = None,
         max_conditioning: int = 4,
         corrections_condition: bool = True,
         clear_around_corrections: bool = False,
@@ -98,8 +100,9 @@ class Sam2Tracker:
         self.model = model.eval()
         self.device = torch.device(device)
         self.dtype = dtype
-        self.batch = batch or (8 if self.device.type == "cpu" else 32)
-        self.cores = Cores(torch.get_num_threads() if self.device.type == "cpu" else 1)
+        on_cpu = self.device.type == "cpu"
+        self.batch = batch or (4 if on_cpu else 32)
+        self.cores = Cores((cores or torch.get_num_threads()) if on_cpu else 1)
         self.max_conditioning = max_conditioning
         self.corrections_condition = corrections_condition
         self.clear_around_corrections = clear_around_corrections
@@ -279,8 +282,9 @@ class Session:
         for object_id, memory in self._objects.items():
             recall = memory.recall(self._clock, self._rules)
             groups.setdefault(recall.shape, []).append((object_id, recall))
-        most = self._tracker.cores.share(len(self._objects), self._tracker.batch)
-        chunks = [chunk for group in groups.values() for chunk in _chunks(group, most)]
+        # Batches don't depend on how many cores there are: neither do the bits of what they give.
+        batch = self._tracker.batch
+        chunks = [chunk for group in groups.values() for chunk in _chunks(group, batch)]
         if chunks:
             self._features.compute()
         found: dict[int, tuple[Tensor, Tensor]] = {}
