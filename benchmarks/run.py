@@ -67,7 +67,8 @@ def tracking(quick: bool, _full: bool) -> list[str]:
         return [f"| 3 | tracking | not measured | | {why} |"]
     found = json.loads((RESULTS / "tracking.json").read_text())
     lines = [
-        f"| 3 | tracking / SAM2VideoPredictor, {one['objects']} objects | {one['ratio']:.3g} x | "
+        f"| 3 | tracking / SAM2VideoPredictor, {one['objects']} objects, {one['memory']} memory | "
+        f"{one['ratio']:.3g} x | "
         f"| {one['ours_fps']:.3g} frames/s, theirs {one['theirs_fps']:.3g} |"
         for one in found["speed"]
     ]
