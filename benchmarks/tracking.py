@@ -196,14 +196,14 @@ def main() -> None:
         print(json.dumps(curve(options.child, model, options.frames, 1)))
         return
     measured = WARM + (10 if options.quick else 40)
-    rounds = [] if options.stock else [("bundled", AS_BUNDLED, options.objects)]
-    few = options.objects if options.stock else [n for n in options.objects if n in (1, 16)]
-    speeds = [
-        {"memory": name, **speed(model, objects, measured)}
-        for name, overrides, some in [*rounds, ("SAM 2.1", (), few)]
-        for model in [small_predictor(overrides=overrides)]
-        for objects in some
-    ]
+    sizes = [("SAM 2.1", (), options.objects)]
+    if not options.stock:
+        few = [objects for objects in options.objects if objects in (1, 16)]
+        sizes = [("bundled", AS_BUNDLED, options.objects), ("SAM 2.1", (), few)]
+    speeds = []
+    for memory, overrides, some in sizes:
+        model = small_predictor(overrides=overrides)
+        speeds += [{"memory": memory, **speed(model, objects, measured)} for objects in some]
     lengths = options.lengths
     if lengths is None:
         lengths = [200, 400] if options.quick else [300, 3000]

@@ -238,11 +238,9 @@ class Identity:
                     here[d, t] = self._overlap(self.tracks[track_id], live[track_id], one)
             sure = (here[d] > 1.0).any()
             for t, track_id in enumerate(ids):
-                track = self.tracks[track_id]
-                lonely = track_id in live or track.last < position
                 gains[d, t] = here[d, t]
-                if not here[d, t] and lonely and not sure:
-                    gains[d, t] = self._returned(track, one, track_id in live)
+                if not here[d, t] and not sure:
+                    gains[d, t] = self._returned(position, track_id, one, track_id in live)
         pairs = _assigned(gains)
         matched = {d: ids[t] for d, t in pairs if here[d, t]}
         revived = {d: ids[t] for d, t in pairs if not here[d, t]}
@@ -271,11 +269,10 @@ class Identity:
             and all(iou(found[d].region, found[m].region) < self.settings.match_iou for m in told)
         ]
         free = [i for i in sorted(self.tracks) if i not in told.values()]
-        free = [i for i in free if i in live or self.tracks[i].last < position]
         gains: NDArray[np.float64] = np.zeros((len(rest), len(free)))
         for row, d in enumerate(rest):
             for column, i in enumerate(free):
-                gains[row, column] = self._returned(self.tracks[i], found[d], i in live)
+                gains[row, column] = self._returned(position, i, found[d], i in live)
         return {rest[row]: free[column] for row, column in _assigned(gains)}
 
     def _overlap(self, track: Track, where: Region, one: Found) -> float:
@@ -284,9 +281,11 @@ class Identity:
         fit = iou(one.region, where) - (0.0 if same else self.settings.class_penalty)
         return (fit + 1.0 if same else fit) if fit >= self.settings.match_iou else 0.0
 
-    def _returned(self, track: Track, one: Found, followed: bool) -> float:
+    def _returned(self, position: int, track_id: int, one: Found, followed: bool) -> float:
         """How likely a detection is a track that has none; 0 where it can't be."""
-        rules = self.settings
+        rules, track = self.settings, self.tracks[track_id]
+        if not followed and track.last >= position:
+            return 0.0  # it was seen in this frame
         reach = rules.drift_distance if followed else rules.revive_distance
         # Where the tracker saw it last may be where it lost it: a detection's place counts, too.
         places = (track.box, track.found_box)

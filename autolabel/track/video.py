@@ -227,7 +227,7 @@ class _VideoLabeler:
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
         torn = self._torn(outcome, shown, found)
-        lost = self._gone_wrong(outcome, shown, found, torn)
+        lost = [i for i in self._gone_wrong(outcome, shown, found) if i not in torn]
         fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
         self._session.remove(fresh)
         self._session.forget(lost)
@@ -270,14 +270,10 @@ class _VideoLabeler:
         return torn
 
     def _gone_wrong(
-        self,
-        outcome: KeyframeOutcome,
-        shown: Mapping[int, Region],
-        found: Sequence[Found],
-        torn: set[int],
+        self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
     ) -> list[int]:
         """The tracks whose detection says that following them went wrong in this window."""
-        here = set(self._pending.labels[self._key]) - torn if self._window else set()
+        here = set(self._pending.labels[self._key]) if self._window else set()
         limit = self._settings.mend_below
         lost = [
             i for d, i in outcome.matched if i in here and iou(shown[i], found[d].region) < limit

@@ -56,7 +56,7 @@ def test_places_of_one_object_are_more_alike_than_others_are(windows: list[Windo
     best = ((now @ then.transpose(1, 2)).softmax(2) @ owned[..., None])[..., 0].argmax(1)
     there = torch.nn.functional.max_pool2d(sample.now.masks[:, None].float(), 16).flatten(1)
     seen = there.any(1)
-    assert there[seen, best[seen]].mean() >= 0.5  # a twentieth of the places is the object's
+    assert there[seen, best[seen]].mean() >= 0.6  # a twentieth of the places is the object's
 
 
 def test_a_primed_memory_carries_likeness_and_says_something_of_the_object(
