@@ -6,8 +6,9 @@ at once. What doesn't depend on the object is computed once a frame and shared.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
-from autolabel.track.sam2_attention import SharedAttention, fits
+from autolabel.track import sam2_attention, sam2_frame
+from autolabel.track.sam2_attention import SharedAttention
+from autolabel.track.sam2_frame import FrameEncoder, Levels
 from autolabel.track.sam2_memory import Recall
 from autolabel.types import Masks
 
@@ -46,12 +49,8 @@ class FrameFeatures:
         self._image = image
 
     @cached_property
-    def _backbone(self) -> tuple[list[Tensor], list[Tensor], list[tuple[int, int]]]:
-        model = self._forward.model
-        _, feats, positions, sizes = model._prepare_backbone_features(
-            model.forward_image(self._image)
-        )
-        return feats, positions, sizes
+    def _levels(self) -> Levels:
+        return self._forward.levels(self._image)
 
     def compute(self) -> None:
         """Computes now what all objects share: they may be on several threads."""
@@ -60,17 +59,18 @@ class FrameFeatures:
     @property
     def top(self) -> Tensor:
         """(h * w, 1, C): the coarsest level."""
-        return self._backbone[0][-1]
+        return _as_tokens(self._levels.maps[-1])
 
     @property
     def top_position(self) -> Tensor:
         """(h * w, 1, C): its position encoding."""
-        return self._backbone[1][-1]
+        return _as_tokens(self._levels.position)
 
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the coarsest level."""
-        return self._backbone[2][-1]
+        height, width = self._levels.maps[-1].shape[-2:]
+        return height, width
 
     def as_map(self, tokens: Tensor) -> Tensor:
         """(B, C, h, w) from (h * w, B, C)."""
@@ -78,13 +78,8 @@ class FrameFeatures:
 
     def high_res(self, batch: int) -> list[Tensor] | None:
         """The finer levels (B, C, h, w) for the mask decoder, or None."""
-        feats, _, sizes = self._backbone
-        if len(feats) == 1:
-            return None
-        return [
-            x.permute(1, 2, 0).view(1, x.size(2), *size).expand(batch, -1, -1, -1)
-            for x, size in zip(feats[:-1], sizes[:-1], strict=True)
-        ]
+        finer = self._levels.maps[:-1]
+        return [x.expand(batch, -1, -1, -1) for x in finer] or None
 
     @cached_property
     def for_memory(self) -> Tensor:
@@ -121,9 +116,14 @@ class Sam2Forward:
         self.binarize_prompted = binarize_prompted
         self.dtype = dtype
         on_cpu = next(model.parameters()).device.type == "cpu" and dtype == torch.float32
+        self.levels: Callable[[Tensor], Levels] = (
+            FrameEncoder(model)
+            if on_cpu and sam2_frame.fits(model)
+            else partial(sam2_frame.all_levels, model)
+        )
         self._shared = (
             SharedAttention(model.memory_attention)
-            if on_cpu and fits(model.memory_attention)
+            if on_cpu and sam2_attention.fits(model.memory_attention)
             else None
         )
 
@@ -304,3 +304,8 @@ class Sam2Forward:
             given, (side, side), mode="bilinear", align_corners=False, antialias=True
         )
         return (smooth >= 0.5).float()
+
+
+def _as_tokens(maps: Tensor) -> Tensor:
+    """(h * w, B, C) from (B, C, h, w)."""
+    return maps.flatten(2).permute(2, 0, 1)
