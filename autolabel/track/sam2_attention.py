@@ -7,7 +7,8 @@ out, two thirds of that work remains, and the result is the same up to rounding:
 - values are a linear map of the tokens, and attention weights sum to one, so the map can follow
   the weighted sum instead of preceding it, and be one with the output's: ``softmax(q k)
   (m Wv + b) Wo = (softmax(q k) m) Wv Wo + b Wo``. Of memories the weighted sum is 64 wide
-  instead of 256, and nothing is projected for their thousands of tokens.
+  instead of 256, and nothing is projected for their thousands of tokens;
+- keys of memories are kept: see ``sam2_keys``.
 
 Used on CPUs, where arithmetic is what costs; on a GPU fused attention kernels are faster.
 """
@@ -15,6 +16,7 @@ Used on CPUs, where arithmetic is what costs; on a GPU fused attention kernels a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,9 @@ import torch.nn.functional as F
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor
+
+from autolabel.track.sam2_keys import MemoryKeys, rotate, rotations
+from autolabel.track.sam2_memory import Recall
 
 _SCORES = 1 << 19
 """Attention weights held at a time (2 MB of float32: they stay in a core's cache)."""
@@ -65,33 +70,49 @@ class SharedAttention:
 
     Args:
         attention: The model's module, for which ``fits`` holds, in eval mode, float32.
+        positions: (slots, N, C_mem), the position encoding of a memory in each time slot.
     """
 
-    def __init__(self, attention: MemoryAttention) -> None:
+    def __init__(self, attention: MemoryAttention, positions: Tensor) -> None:
         self.attention = attention
+        self._keys = MemoryKeys(attention, positions)
         with torch.no_grad():
             self._values = [_ValueMap.of(layer.cross_attn_image) for layer in attention.layers]
             self._own_values = [_ValueMap.of(layer.self_attn) for layer in attention.layers]
 
     def __call__(
-        self, top: Tensor, position: Tensor, memory: Tensor, where: Tensor, pointers: int
+        self,
+        top: Tensor,
+        position: Tensor,
+        recalls: Sequence[Recall],
+        memory: Tensor,
+        ages: Tensor,
     ) -> Tensor:
         """(h * w, B, C): the frame's features in the light of each object's memory.
 
         Args:
             top: (h * w, 1, C) features.
             position: (h * w, 1, C), their position encoding.
-            memory: (B, L, C_mem).
-            where: (B, L, C_mem), the position encoding of the memories.
-            pointers: How many tokens at the end are pointers, which have no place in the image.
+            recalls: What each object attends to, all of one shape.
+            memory: (B, L, C_mem), its tokens: the spatial memories', then the pointers'.
+            ages: (B, P, C_mem), the position encoding of the P tokens of pointers, which have
+                no place in the image.
         """
         frame_position = position.transpose(0, 1)
         output = top.transpose(0, 1) + 0.1 * frame_position
-        keys = memory + where
-        maps = zip(self._own_values, self._values, strict=True)
-        for layer, (own_values, values) in zip(self.attention.layers, maps, strict=True):
+        maps = zip(self.attention.layers, self._own_values, self._values, strict=True)
+        for number, (layer, own_values, values) in enumerate(maps):
             output = output + self._among(layer, own_values, output)
-            output = output + self._cross(layer, values, output, memory, keys, pointers)
+            pointers = memory[:, memory.shape[1] - ages.shape[1] :] + ages
+            known = layer.cross_attn_image.k_proj(pointers)
+            query = self._query(layer, output)
+            sums = []
+            for i, recall in enumerate(recalls):
+                key = query.new_empty(memory.shape[1], query.shape[-1])
+                self._keys.write(number, recall, key[: len(key) - len(known[i])])
+                key[len(key) - len(known[i]) :] = known[i]
+                sums.append(_weighted(query[i if len(query) > 1 else 0], key, memory[i]))
+            output = output + F.linear(torch.stack(sums), values.weight, values.bias)
             hidden = layer.linear1(layer.norm3(output)).relu_()
             output = output + layer.linear2(hidden)
         normed: Tensor = self.attention.norm(output)
@@ -102,30 +123,16 @@ class SharedAttention:
         attention = layer.self_attn
         tokens = layer.norm1(output)
         query, key = attention.q_proj(tokens), attention.k_proj(tokens)
-        turns = _rotations(attention, query)
-        query, key = _rotate(query, turns, 0), _rotate(key, turns, 0)
+        turns = rotations(attention, query.shape[1])
+        query, key = rotate(query, turns), rotate(key, turns)
         sums = F.scaled_dot_product_attention(query[:, None], key[:, None], tokens[:, None])
         return F.linear(sums[:, 0], values.weight, values.bias)
 
-    def _cross(
-        self,
-        layer: MemoryAttentionLayer,
-        values: _ValueMap,
-        output: Tensor,
-        memory: Tensor,
-        keys: Tensor,
-        pointers: int,
-    ) -> Tensor:
-        """(B, N, C): what the objects' memories add to the frame's tokens (1 or B, N, C)."""
+    def _query(self, layer: MemoryAttentionLayer, output: Tensor) -> Tensor:
+        """(1 or B, N, C): what the frame's tokens (1 or B, N, C) ask the memories."""
         attention = layer.cross_attn_image
         query = attention.q_proj(layer.norm2(output))
-        turns = _rotations(attention, query)
-        query = _rotate(query, turns, 0) / math.sqrt(query.shape[-1])
-        sums = []
-        for i in range(len(memory)):
-            key = _rotate(attention.k_proj(keys[i : i + 1]), turns, pointers)[0]
-            sums.append(_weighted(query[i if len(query) > 1 else 0], key, memory[i]))
-        return F.linear(torch.stack(sums), values.weight, values.bias)
+        return rotate(query, rotations(attention, query.shape[1])).div_(math.sqrt(query.shape[-1]))
 
 
 def _weighted(query: Tensor, key: Tensor, memory: Tensor) -> Tensor:
@@ -136,22 +143,3 @@ def _weighted(query: Tensor, key: Tensor, memory: Tensor) -> Tensor:
         for start in range(0, len(query), rows)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _rotations(attention: RoPEAttention, query: Tensor) -> Tensor:
-    """complex64 (N, C / 2): the rotation of every place of a square image."""
-    if attention.freqs_cis.shape[0] != query.shape[-2]:
-        side = math.isqrt(query.shape[-2])
-        attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side)
-    turns: Tensor = attention.freqs_cis.to(query.device)
-    return turns
-
-
-def _rotate(tokens: Tensor, turns: Tensor, unplaced: int) -> Tensor:
-    """Tokens (B, L, C), all but the last ``unplaced`` turned in place, image after image."""
-    batch, length, width = tokens.shape
-    pairs = torch.view_as_complex(tokens.view(batch, length, width // 2, 2))
-    # In place: the pairs are a view of the tokens, which nobody else holds.
-    pairs = pairs[:, : length - unplaced].view(batch, -1, *turns.shape)
-    pairs *= turns
-    return tokens

@@ -54,7 +54,7 @@ class FrameFeatures:
 
     def compute(self) -> None:
         """Computes now what all objects share: they may be on several threads."""
-        _ = self.for_memory, self._forward.slot_positions
+        _ = self.for_memory, self._forward.slot_positions, self._forward.shared
 
     @property
     def top(self) -> Tensor:
@@ -115,16 +115,11 @@ class Sam2Forward:
         self.model = model
         self.binarize_prompted = binarize_prompted
         self.dtype = dtype
-        on_cpu = next(model.parameters()).device.type == "cpu" and dtype == torch.float32
+        self._on_cpu = next(model.parameters()).device.type == "cpu" and dtype == torch.float32
         self.levels: Callable[[Tensor], Levels] = (
             FrameEncoder(model)
-            if on_cpu and sam2_frame.fits(model)
+            if self._on_cpu and sam2_frame.fits(model)
             else partial(sam2_frame.all_levels, model)
-        )
-        self._shared = (
-            SharedAttention(model.memory_attention)
-            if on_cpu and sam2_attention.fits(model.memory_attention)
-            else None
         )
 
     def attend(self, frame: FrameFeatures, recalls: list[Recall], max_pointers: int) -> Tensor:
@@ -135,24 +130,22 @@ class Sam2Forward:
             recalls: What each object attends to; all of the same shape.
             max_pointers: Normalises the pointers' age.
         """
-        batch = len(recalls)
-        memory, position = self._spatial(recalls)
-        pointer_tokens = 0
+        # float first: under float16 autocast torch.cat refuses bfloat16.
+        memory = torch.stack([torch.cat([m.tokens.float() for m in r.memories]) for r in recalls])
+        ages = memory.new_zeros(len(recalls), 0, memory.shape[-1])
         if recalls[0].pointers:
             pointers, ages = self._pointers(recalls, max_pointers)
-            pointer_tokens = pointers.shape[1]
             memory = torch.cat([memory, pointers], dim=1)
-            position = torch.cat([position, ages], dim=1)
-        if self._shared is not None:
-            return frame.as_map(
-                self._shared(frame.top, frame.top_position, memory, position, pointer_tokens)
-            )
+        if self.shared is not None:
+            return frame.as_map(self.shared(frame.top, frame.top_position, recalls, memory, ages))
+        slots = torch.tensor([recall.slots for recall in recalls], device=memory.device)
+        position = torch.cat([self.slot_positions[slots].flatten(1, 2), ages], dim=1)
         attended = self.model.memory_attention(
-            curr=frame.top.expand(-1, batch, -1),
-            curr_pos=frame.top_position.expand(-1, batch, -1),
+            curr=frame.top.expand(-1, len(recalls), -1),
+            curr_pos=frame.top_position.expand(-1, len(recalls), -1),
             memory=memory.transpose(0, 1),
             memory_pos=position.transpose(0, 1),
-            num_obj_ptr_tokens=pointer_tokens,
+            num_obj_ptr_tokens=ages.shape[1],
         )
         return frame.as_map(attended)
 
@@ -244,13 +237,13 @@ class Sam2Forward:
         # Slot 0 (prompted frames) has the last encoding, the frame just before has the first.
         return encoded.flatten(2).transpose(1, 2) + time.flip(0)[:, 0]
 
-    def _spatial(self, recalls: list[Recall]) -> tuple[Tensor, Tensor]:
-        """(B, L, C_mem) spatial memories and (B, L, C_mem) their positions."""
-        # float first: under float16 autocast torch.cat refuses bfloat16.
-        tokens = torch.stack([torch.cat([m.tokens.float() for m in r.memories]) for r in recalls])
-        slots = torch.tensor([r.slots for r in recalls], device=tokens.device)
-        position = self.slot_positions[slots].flatten(1, 2)
-        return tokens, position
+    @cached_property
+    def shared(self) -> SharedAttention | None:
+        """Attention for many objects, where it is what the model does, on a CPU."""
+        attention = self.model.memory_attention
+        if not self._on_cpu or not sam2_attention.fits(attention):
+            return None
+        return SharedAttention(attention, self.slot_positions)
 
     def _pointers(self, recalls: list[Recall], max_pointers: int) -> tuple[Tensor, Tensor]:
         """(B, L, C_mem) pointers, each cut into tokens of a memory's width, and their ages."""

@@ -21,7 +21,7 @@ from torch import Tensor
 STATE_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Memory:
     """One object in one frame, as later frames attend to it.
 
@@ -29,10 +29,18 @@ class Memory:
         tokens: bfloat16 (h * w, C_mem), the memory encoder's output, row-major. SAM 2 keeps
             it in bfloat16 whatever the model's dtype; parity needs the same rounding.
         pointer: (C,), the object pointer.
+        keys: float32 (layers, h * w, C), what attention makes of the tokens; None until it is
+            needed, and not part of a saved state.
     """
 
     tokens: Tensor
     pointer: Tensor
+    keys: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(t.nbytes for t in (self.tokens, self.pointer, self.keys) if t is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,10 @@ class ObjectMemory:
         oldest = now + 1 - rules.reach
         for frame in [t for t in self.recent if t < oldest]:
             del self.recent[frame]
+        attended = {frame for _, frame in rules.slots(now + 1)}
+        for frame, memory in self.recent.items():
+            if frame not in attended:
+                memory.keys = None
         if rules.max_conditioning > 0:
             kept = sorted(self.conditioning)[-rules.max_conditioning :]
             for frame in [t for t in self.conditioning if t < oldest and t not in kept]:

@@ -248,7 +248,7 @@ class Session:
     def memory_bytes(self) -> int:
         """Bytes held for all objects: constant however many frames have passed."""
         return sum(
-            held.tokens.nbytes + held.pointer.nbytes
+            held.nbytes
             for memory in self._objects.values()
             for frames in (memory.conditioning, memory.recent)
             for held in frames.values()

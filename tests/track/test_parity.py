@@ -239,8 +239,9 @@ def test_memory_stops_growing_after_the_models_reach(models, clip):
         session.step(frames[i % FRAMES])
         held.append(session.memory_bytes())
     assert max(held[30:]) <= max(held[20:30])
-    # 15 frames of pointers and memories, 4 prompted ones: 64 places x 64 numbers, 256 numbers.
-    assert max(held) <= (15 + 4) * (64 * 64 * 2 + 256 * 4)
+    # 15 frames of pointers and memories, 4 prompted ones: 64 places x 64 numbers, 256 numbers;
+    # of those that are attended to, 6 and 4, 64 keys of 256 numbers in each of 2 layers.
+    assert max(held) <= (15 + 4) * (64 * 64 * 2 + 256 * 4) + (6 + 4) * (2 * 64 * 256 * 4)
 
 
 def test_objects_come_and_go(models, clip):
