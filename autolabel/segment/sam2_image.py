@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from autolabel.masks import encode_many
 from autolabel.models.compiling import compile_module
 from autolabel.models.prompt_types import BOX, Heads, Points, shown_again
 from autolabel.models.sam2_checkpoint import DTYPES, load_sam2
+from autolabel.models.sam2_levels import all_levels, levels_of
 from autolabel.segment.sam2_pixels import full_size, square
 from autolabel.types import RLE, Boxes, Image, Segments
 
@@ -84,6 +86,7 @@ class Sam2Image:
         self._model, self.info = load_sam2(path, device)
         self._device = torch.device(device)
         self._dtype = dtype
+        self._levels = levels_of(self._model)
         self._compiled = False
         self._prompt_type = BOX
 
@@ -111,6 +114,7 @@ class Sam2Image:
         Raises:
             UsageError: If PyTorch can't: on a CPU it needs a C++ compiler.
         """
+        self._levels = partial(all_levels, self._model)
         side = int(self._model.image_size)
         nothing = torch.zeros(1, 3, side, side, device=self._device)
         compile_module(self._model.image_encoder, lambda: self._encode_squares(nothing))
@@ -153,8 +157,7 @@ class Sam2Image:
     def _encode_squares(self, batch: Tensor) -> list[_Encoded]:
         """Return the features of pictures as the model takes them."""
         with self._autocast():
-            maps = self._model.forward_image(batch)["backbone_fpn"]
-        *fine, coarse = maps[-self._model.num_feature_levels :]
+            *fine, coarse = self._levels(batch).maps
         if self._model.directly_add_no_mem_embed:
             coarse = coarse + self._model.no_mem_embed.reshape(1, -1, 1, 1)
         return [

@@ -6,9 +6,8 @@ at once. What doesn't depend on the object is computed once a frame and shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor
 
-from autolabel.track import sam2_attention, sam2_frame
+from autolabel.models.sam2_levels import Levels, levels_of
+from autolabel.track import sam2_attention
 from autolabel.track.sam2_attention import SharedAttention
-from autolabel.track.sam2_frame import FrameEncoder, Levels
 from autolabel.track.sam2_memory import Recall
 from autolabel.types import Masks
 
@@ -116,11 +115,7 @@ class Sam2Forward:
         self.binarize_prompted = binarize_prompted
         self.dtype = dtype
         self._on_cpu = next(model.parameters()).device.type == "cpu" and dtype == torch.float32
-        self.levels: Callable[[Tensor], Levels] = (
-            FrameEncoder(model)
-            if self._on_cpu and sam2_frame.fits(model)
-            else partial(sam2_frame.all_levels, model)
-        )
+        self.levels = levels_of(model)
 
     def attend(self, frame: FrameFeatures, recalls: list[Recall], max_pointers: int) -> Tensor:
         """(B, C, h, w): the frame's features in the light of each object's memory.

@@ -1,14 +1,16 @@
-"""SAM 2's features of one frame, without what tracking never reads.
+"""SAM 2's features of a picture or frame, without what nobody reads.
 
 ``SAM2Base.forward_image`` (sam2 1.1.0) makes a position encoding of every level, every time;
-only that of the coarsest is read, and it is always the same. A finer level that takes nothing
-from the level above goes through two 1x1 convolutions one after the other, to 256 channels and
-back: they are one here. The features are the same up to rounding.
+only that of the coarsest is ever read, and it is always the same. A finer level that takes
+nothing from the level above goes through two 1x1 convolutions one after the other, to 256
+channels and back: they are one here. The features are the same up to rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +21,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """A frame's features, the finest level first.
+    """Features of B pictures, the finest level first.
 
     Attributes:
-        maps: (1, C, h, w) of each level.
+        maps: (B, C, h, w) of each level.
         position: (1, C, h, w), the position encoding of the coarsest.
     """
 
@@ -30,15 +32,21 @@ class Levels:
     position: Tensor
 
 
+def levels_of(model: SAM2Base) -> Callable[[Tensor], Levels]:
+    """What makes the features of (B, 3, S, S) with a model in eval mode: quickly on a CPU."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return LevelEncoder(model) if on_cpu and fits(model) else partial(all_levels, model)
+
+
 def all_levels(model: SAM2Base, image: Tensor) -> Levels:
-    """The features as the model itself makes them, from (1, 3, S, S)."""
+    """The features as the model itself makes them."""
     out = model.forward_image(image)
     maps = out["backbone_fpn"][-model.num_feature_levels :]
-    return Levels(tuple(maps), out["vision_pos_enc"][-1])
+    return Levels(tuple(maps), out["vision_pos_enc"][-1][:1])
 
 
 def fits(model: SAM2Base) -> bool:
-    """Whether ``FrameEncoder`` computes what this model does (all released SAM 2 do)."""
+    """Whether ``LevelEncoder`` computes what this model does (all released SAM 2 do)."""
     neck = model.image_encoder.neck
     return (
         type(neck) is FpnNeck
@@ -52,8 +60,8 @@ def fits(model: SAM2Base) -> bool:
     )
 
 
-class FrameEncoder:
-    """The image encoder for one frame at a time.
+class LevelEncoder:
+    """The image encoder, with its neck and the decoder's first convolutions as one.
 
     Args:
         model: A model that ``fits``, in eval mode.
@@ -73,7 +81,7 @@ class FrameEncoder:
         self._position: Tensor | None = None
 
     def __call__(self, image: Tensor) -> Levels:
-        """The features of (1, 3, S, S)."""
+        """The features of (B, 3, S, S)."""
         features = self._trunk(image)
         fine = [
             F.conv2d(x, weight, bias)
@@ -81,11 +89,11 @@ class FrameEncoder:
         ]
         top = self._top(features[2:])
         if self._position is None:
-            self._position = self._neck.position_encoding(top).to(top.dtype)
+            self._position = self._neck.position_encoding(top[:1]).to(top.dtype)
         return Levels((*fine, top), self._position)
 
     def _top(self, features: list[Tensor]) -> Tensor:
-        """(1, C, h, w): the coarsest level that is read, in the light of those above it."""
+        """(B, C, h, w): the coarsest level that is read, in the light of those above it."""
         neck = self._neck
         above: Tensor | None = None
         for level in reversed(range(len(features))):

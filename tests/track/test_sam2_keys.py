@@ -1,10 +1,9 @@
-"""What is computed once for many objects, or not at all, beside what SAM 2 computes."""
+"""Keys of memories, computed once and kept, beside those that SAM 2 computes in every frame."""
 
 import pytest
 import torch
 
-from autolabel.track import sam2_attention, sam2_frame
-from autolabel.track.sam2_frame import FrameEncoder
+from autolabel.track import sam2_attention
 from autolabel.track.sam2_keys import MemoryKeys
 from autolabel.track.sam2_memory import Memory, Recall
 from benchmarks.small_sam2 import SAM2, SAM21, small_predictor
@@ -36,23 +35,9 @@ def written(keys: MemoryKeys, what: Recall, layer: int) -> torch.Tensor:
     return out
 
 
-def test_a_released_model_is_not_taken_for_another_one(model):
+def test_released_attention_is_not_taken_for_another(model):
     # Where it were, tracking would still be right, but a good deal slower.
-    assert sam2_frame.fits(model)
     assert sam2_attention.fits(model.memory_attention)
-
-
-def test_a_frames_features_are_the_models(model):
-    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        want, got = sam2_frame.all_levels(model, image), FrameEncoder(model)(image)
-    assert [tuple(each.shape) for each in got.maps] == [
-        (1, 32, 32, 32),
-        (1, 64, 16, 16),
-        (1, 256, 8, 8),
-    ]
-    for a, b in zip((*want.maps, want.position), (*got.maps, got.position), strict=True):
-        assert float((a - b).abs().max()) <= 1e-5 * float(a.std())
 
 
 @torch.no_grad()
