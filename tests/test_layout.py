@@ -46,6 +46,7 @@ ADAPTERS = {
     "review/serve.py",
     "ground/ultralytics_names.py",
     "models/sam2_checkpoint.py",
+    "models/sam2_levels.py",
     "segment/edgetam.py",
     "segment/sam2_image.py",
     "segment/sam2_pixels.py",
