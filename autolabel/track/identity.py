@@ -2,7 +2,8 @@
 
 Pure and deterministic; it sees regions, classes and scores, never a model. A track is
 
-    tentative   found once, with a low score: the next key frame confirms or drops it
+    tentative   found once, with a low score or within another: the next key frame confirms or
+                drops it
     live        followed
     dormant     not seen for a while; its id waits for it
     ended       never comes back (a cut, a duplicate, dropped)
@@ -107,7 +108,9 @@ class Identity:
         born = {d: self._next_id + n for n, d in enumerate(new)}
         self._next_id += len(born)
         for d, track_id in born.items():
-            self.tracks[track_id] = self._new(track_id, position, found[d])
+            others = (found[m].region for m in {*matched, *revived, *born} - {d})
+            part = any(self._is_part(found[d].region, other) for other in others)
+            self.tracks[track_id] = self._new(track_id, position, found[d], part)
         for d, track_id in {**matched, **revived}.items():
             self._see(position, track_id, found[d].region)
             self._vote(track_id, found[d])
@@ -154,6 +157,19 @@ class Identity:
     def is_tentative(self, track_id: int) -> bool:
         """Whether the next key frame still has to confirm this track."""
         return track_id in self.tracks and self.tracks[track_id].status == "tentative"
+
+    def may_overlap(self, a: int, b: int) -> bool:
+        """Whether two tracks may have pixels in common, as an object and a part of it have.
+
+        Two that were seen apart are two objects, and two of one class are no part of each other.
+        """
+        pair = (min(a, b), max(a, b))
+        known = a in self.tracks and b in self.tracks
+        return (
+            known
+            and pair not in self._apart
+            and (self.tracks[a].class_id != self.tracks[b].class_id)
+        )
 
     def state(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -293,19 +309,25 @@ class Identity:
         alike = likeness(track.look, one.look)
         # Who comes out from behind something is seen in part first.
         ratio = max(one.region.area / track.area, track.area / one.region.area / rules.revive_part)
+        other_size = ratio > rules.revive_size and not (followed or one.cut or track.cut)
         if (
             track.class_id != one.class_id
             or moved > reach
             or alike < rules.revive_look
-            or (ratio > rules.revive_size and not followed)
+            or other_size
         ):
             return 0.0
         return alike * (1.0 - 0.5 * moved / reach)
 
-    def _new(self, track_id: int, position: int, one: Found) -> Track:
+    def _is_part(self, region: Region, other: Region) -> bool:
+        """Whether a region lies in one that is larger."""
+        return region.area < other.area and share(region, other) >= self.settings.within
+
+    def _new(self, track_id: int, position: int, one: Found, part: bool) -> Track:
+        sure = one.score >= self.settings.confirm_score and not part
         return Track(
             id=track_id,
-            status="live" if one.score >= self.settings.confirm_score else "tentative",
+            status="live" if sure else "tentative",
             votes=((one.class_id, one.score),),
             found=1,
             first=position,
@@ -317,6 +339,7 @@ class Identity:
             found_box=one.region.box,
             area=one.region.area,
             look=one.look,
+            cut=one.cut,
         )
 
     def _see(self, position: int, track_id: int, region: Region) -> None:
@@ -343,7 +366,8 @@ class Identity:
             found_box=one.region.box,
             # Who leaves behind something, or the picture, shrinks first: remember its size.
             area=max(one.region.area, track.area * 9 // 10),
-            look=one.look,
+            look=track.look if one.cut and 2 * one.region.area < track.area else one.look,
+            cut=one.cut,
         )
 
     def _drop_unconfirmed(self, here: set[int]) -> tuple[int, ...]:

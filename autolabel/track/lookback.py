@@ -11,12 +11,13 @@ object that the later one found is followed back through the window:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from autolabel import masks as rle
+from autolabel.track.dealing import DealSettings, deal
 from autolabel.track.regions import Look, Region, iou, likeness, look, share
 from autolabel.track.values import Prepared, Prompt, Tracker
 from autolabel.track.windows import Label, Pending, label_of
@@ -54,6 +55,8 @@ class LookBack:
         tracker: Follows the objects.
         pending: The labels of the window, which this changes.
         window: The window.
+        rules: What is a dispute over pixels.
+        exempt: Whether two tracks may have pixels in common.
         overlap: From this share of the smaller on, an object lies on another.
         stranger_look: See ``IdentitySettings``.
         earlier: What is found out: track -> first position, of the new ones.
@@ -62,6 +65,8 @@ class LookBack:
     tracker: Tracker
     pending: Pending
     window: Window
+    rules: DealSettings
+    exempt: Callable[[int, int], bool]
     overlap: float
     stranger_look: float
     earlier: dict[int, int] = field(default_factory=dict)
@@ -80,6 +85,7 @@ class LookBack:
         for track_id, back in seen.items():
             for position in [p for p in back if self._is_strange(p, back, looks[track_id])]:
                 del back[position]
+        self._deal(seen)
         for track_id in prompts:
             if track_id not in fresh:
                 self._mend(track_id, seen[track_id])
@@ -111,6 +117,37 @@ class LookBack:
             if not session.ids:
                 break
         return seen
+
+    def _deal(self, seen: dict[int, _Seen]) -> None:
+        """Leave to others what is theirs, by where the window's ends say that they were."""
+        ends = self._ends()
+        for position in range(self.window.start, self.window.stop):
+            labels = self.pending.labels[position]
+            masks = {i: rle.decode(label.mask) for i, label in labels.items()}
+            masks |= {i: back[position][0] for i, back in seen.items() if position in back}
+            regions = {i: Region.of(mask) for i, mask in masks.items()}
+            claims = {i: region for i, region in regions.items() if region is not None}
+            part = (position - self.window.start) / len(self.window.frames)
+            expected = {i: _between(a, b, part) for i, (a, b) in ends.items()}
+            kept = deal(claims, expected, self.rules, self.exempt)
+            for track_id, back in seen.items():
+                if position in back and track_id in kept:
+                    mask, score = back[position]
+                    back[position] = kept[track_id].mask(*mask.shape), score
+                else:
+                    back.pop(position, None)
+
+    def _ends(self) -> dict[int, tuple[Region, Region]]:
+        """Where the objects are that were found at both ends of the window."""
+        before, after = (self.pending.labels[p] for p in (self.window.start, self.window.stop))
+        ends = {}
+        for track_id in sorted(set(before) & set(after)):
+            labels = before[track_id], after[track_id]
+            first, last = (Region.of(rle.decode(label.mask)) for label in labels)
+            found = all(label.detection is not None for label in labels)
+            if found and first is not None and last is not None:
+                ends[track_id] = first, last
+        return ends
 
     def _mend(self, track_id: int, back: _Seen) -> None:
         """Replace the labels of an object from where both ways meet on."""
@@ -185,3 +222,10 @@ class LookBack:
             for j, b in known[n + 1 :]
             if share(a, b) >= self.overlap
         }
+
+
+def _between(first: Region, last: Region, part: float) -> Region:
+    """Where an object should be when it has gone a part of the way: the nearer end, moved."""
+    near, far, way = (first, last, part) if part < 0.5 else (last, first, 1 - part)
+    (x, y), (to_x, to_y) = near.centre, far.centre
+    return near.moved(round((to_x - x) * way), round((to_y - y) * way))

@@ -49,6 +49,23 @@ class Region:
         x1, y1, x2, y2 = self.box
         return (x1 + x2) / 2, (y1 + y2) / 2
 
+    def reaches_edge(self, height: int, width: int) -> bool:
+        """Whether it ends where a picture of that size does."""
+        x1, y1, x2, y2 = self.box
+        return x1 == 0 or y1 == 0 or x2 == width or y2 == height
+
+    def moved(self, dx: int, dy: int) -> Region:
+        """The same pixels elsewhere; they may leave the picture."""
+        x1, y1, x2, y2 = self.box
+        return Region((x1 + dx, y1 + dy, x2 + dx, y2 + dy), self.crop, self.area)
+
+    def mask(self, height: int, width: int) -> Mask:
+        """The region as a mask bool (height, width), in which it lies wholly."""
+        x1, y1, x2, y2 = self.box
+        mask = np.zeros((height, width), np.bool_)
+        mask[y1:y2, x1:x2] = self.crop
+        return mask
+
 
 def intersection(a: Region, b: Region) -> int:
     """Number of pixels that two regions share."""

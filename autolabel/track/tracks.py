@@ -57,12 +57,21 @@ class IdentitySettings:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A detection in a key frame."""
+    """A detection in a key frame.
+
+    Attributes:
+        class_id: What it is.
+        score: How sure that is.
+        region: Its pixels.
+        look: Their colours.
+        cut: Whether the picture's edge cuts it off: then its size says nothing.
+    """
 
     class_id: int
     score: float
     region: Region
     look: Look
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,7 @@ class Track:
         found_box: Where a key frame found it last.
         area: Its pixels where key frames found it, at least nine tenths of what they were.
         look: Its colours when a key frame found it last.
+        cut: Whether the picture's edge cut it off there.
     """
 
     id: int
@@ -98,6 +108,7 @@ class Track:
     found_box: tuple[int, int, int, int]
     area: int
     look: Look
+    cut: bool = False
 
     @property
     def class_id(self) -> int:

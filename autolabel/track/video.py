@@ -14,7 +14,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from autolabel.config import check_prompt_type
 from autolabel.errors import UsageError
 from autolabel.points import SHOWN, points_in
 from autolabel.track.cues import Cue, CueSettings, SceneCues
+from autolabel.track.dealing import DealSettings, Paths, deal, parted
 from autolabel.track.identity import Identity
 from autolabel.track.lookback import LookBack, Window
 from autolabel.track.regions import Region, intersection, iou, look
@@ -56,6 +57,7 @@ class TrackSettings:
             many frames ago.
         identity: What counts as the same object.
         cues: What counts as another scene.
+        deal: How pixels that two objects claim are dealt out.
     """
 
     keyframe_every: int = 10
@@ -70,6 +72,7 @@ class TrackSettings:
     change_gap: int = 3
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     cues: CueSettings = field(default_factory=CueSettings)
+    deal: DealSettings = field(default_factory=DealSettings)
 
     def __post_init__(self) -> None:
         """Check what can be asked for."""
@@ -127,6 +130,7 @@ class _VideoLabeler:
         self._session: Session = tracker.session()
         self._cues = SceneCues(settings.cues)
         self._identity = Identity(settings.identity, 1.0)
+        self._paths = Paths(settings.deal)
         self._pending = Pending()
         self._position = -1
         self._key = 0
@@ -199,6 +203,7 @@ class _VideoLabeler:
             region = Region.of(mask) if score > 0.5 else None
             if region is not None:
                 regions[track_id], scores[track_id] = region, float(score)
+        regions = deal(regions, self._expected(), self._settings.deal, self._identity.may_overlap)
         if cue is Cue.SAME:  # else the light has changed, and colours with it
             strange = self._identity.strangers(
                 {i: look(image, region) for i, region in regions.items()}
@@ -207,10 +212,18 @@ class _VideoLabeler:
             regions = {i: region for i, region in regions.items() if i not in strange}
         shown = self._identity.observe(self._position, regions)
         self._session.forget([i for i in regions if i not in shown])
-        where = {i: mask for i, mask in zip(tracked.ids, tracked.masks, strict=True) if i in shown}
         for track_id in shown:
-            self._put(self._position, track_id, where[track_id], scores[track_id])
+            mask = regions[track_id].mask(*image.shape[:2])
+            self._put(self._position, track_id, mask, scores[track_id])
         return {track_id: regions[track_id] for track_id in shown}
+
+    def _expected(self) -> dict[int, Region]:
+        """Where the objects that key frames found lately should be in this frame."""
+        places = self._paths.expected(self._position)
+        since = self._position - self._settings.deal.unseen
+        tracks = self._identity.tracks.values()
+        known = {t.id for t in tracks if t.status != "tentative" and t.last >= since}
+        return {i: places[i] for i in places if i in known}
 
     def _put(
         self, position: int, track_id: int, mask: Mask, seen: float, found: Instance | None = None
@@ -226,6 +239,7 @@ class _VideoLabeler:
         instances, masks, found = self._detections(frame.image)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
+        self._part(outcome, masks, found)
         torn = self._torn(outcome, shown, found)
         lost = [i for i in self._gone_wrong(outcome, shown, found) if i not in torn]
         fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
@@ -233,7 +247,8 @@ class _VideoLabeler:
         self._session.forget(lost)
         prompts: dict[int, Prompt] = {}
         by_track: dict[int, Instance] = {}
-        for d, track_id in [*outcome.matched, *outcome.revived, *outcome.born]:
+        here = {i: d for d, i in [*outcome.matched, *outcome.revived, *outcome.born]}
+        for track_id, d in here.items():
             refresh = self._settings.refresh and track_id not in torn
             if track_id in fresh or track_id in lost or refresh:
                 prompts[track_id] = self._prompt(instances[d], masks[d])
@@ -246,23 +261,44 @@ class _VideoLabeler:
         told = self._session.add(list(prompts), list(prompts.values()))
         for track_id, mask, score in zip(told.ids, told.masks, told.scores, strict=True):
             self._put(self._position, track_id, mask, float(score), by_track[track_id])
+        self._note_paths([i for i in here if i not in torn], (frame.width, frame.height))
         if self._settings.carry_back and self._window and (fresh or lost):
             self._look_back({i: prompts[i] for i in [*lost, *fresh]}, fresh, prepared)
         for track in self._identity.tracks.values():
             self._summarise(track)
 
+    def _note_paths(self, track_ids: Iterable[int], size: tuple[int, int]) -> None:
+        """Remember where this key frame found its objects."""
+        labels = self._pending.labels[self._position]
+        for track_id in track_ids:
+            region = Region.of(rle.decode(labels[track_id].mask)) if track_id in labels else None
+            if region is not None:
+                self._paths.found(track_id, self._position, region, size)
+        self._paths.keep(self._identity.tracks)
+
+    def _part(self, outcome: KeyframeOutcome, masks: list[Mask], found: list[Found]) -> None:
+        """Cut detections that cover another object, too, to their own."""
+        told = {i: d for d, i in [*outcome.matched, *outcome.revived, *outcome.born]}
+        claims = {i: found[d].region for i, d in told.items()}
+        own = parted(claims, self._expected(), self._settings.deal, self._identity.may_overlap)
+        for i, rest in own.items():
+            d = told[i]
+            masks[d] = rest.mask(*masks[d].shape)
+            found[d] = replace(found[d], region=rest)
+
     def _torn(
         self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
     ) -> set[int]:
-        """The tracks whose detection is as much of another track as of them."""
+        """The tracks whose detection is as much of another track, which has none, as of them."""
         tracks, settings = self._identity.tracks, self._settings
+        told = {i for _, i in [*outcome.matched, *outcome.revived]}
         torn = set()
         for d, track_id in outcome.matched:
             region = found[d].region
             others = (
                 intersection(region, shown[i]) / region.area
                 for i in shown
-                if i != track_id and i in tracks and tracks[i].class_id == found[d].class_id
+                if i not in told and i in tracks and tracks[i].class_id == found[d].class_id
             )
             both = max(others, default=0.0) >= settings.torn
             if both and iou(shown[track_id], region) < settings.mend_below:
@@ -288,6 +324,8 @@ class _VideoLabeler:
             self._tracker,
             self._pending,
             window,
+            settings.deal,
+            self._identity.may_overlap,
             settings.carry_overlap,
             settings.identity.stranger_look,
         )
@@ -322,7 +360,8 @@ class _VideoLabeler:
                 masks.append(mask)
                 self._unscored |= one.score is None
                 score = 1.0 if one.score is None else float(one.score)
-                found.append(Found(one.class_id, score, region, look(image, region)))
+                colours, cut = look(image, region), region.reaches_edge(*image.shape[:2])
+                found.append(Found(one.class_id, score, region, colours, cut))
         return instances, masks, found
 
     def _prompt(self, one: Instance, mask: Mask) -> Prompt:
@@ -372,6 +411,7 @@ class _VideoLabeler:
                 [s.track_id, s.class_id, s.score, s.first, s.last] for s in self._summaries.values()
             ],
             "unscored": self._unscored,
+            "paths": self._paths.state(),
             "sizes": [[w.height, w.width] for w in self._window],
         }
         out = io.BytesIO()
@@ -396,6 +436,7 @@ class _VideoLabeler:
         self._identity.load(head["identity"])
         self._cues.load(head["cues"])
         self._pending = Pending.of(head["pending"])
+        self._paths.load(head.get("paths", ()))
         self._unscored = bool(head.get("unscored", False))
         self._summaries = {values[0]: TrackSummary(*values) for values in head["summaries"]}
         self._window = [Prepared(p, h, w) for p, (h, w) in zip(pixels, head["sizes"], strict=True)]

@@ -1,6 +1,7 @@
 """Who is who, decided on masks alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,3 +285,51 @@ def test_of_two_alike_under_one_track_the_other_gets_its_own_back():
     alone.observe(1, both)
     outcome = alone.keyframe(1, both, [found(12, 0), found(21, 0)])
     assert (outcome.matched, outcome.revived, outcome.born) == (((0, 1),), (), ())
+
+
+def test_a_detection_within_another_must_be_found_again():
+    # Half of an object detected as something else would be a second label on it for good.
+    identity = started(found(0, 0, width=20), found(2, 0, class_id=5, width=6))
+    assert not identity.is_tentative(1)
+    assert identity.is_tentative(2)
+    seen = {1: region(0, 0, 20), 2: region(2, 0, 6)}
+    identity.observe(1, seen)
+    assert identity.keyframe(1, seen, [found(0, 0, width=20)]).dropped == (2,)
+    beside = started(found(0, 0, width=20), found(20, 0, class_id=5, width=6))
+    assert not beside.is_tentative(2)
+
+
+def test_who_was_cut_off_by_the_pictures_edge_is_known_whatever_its_size():
+    # Else a new id each time an object leaves and comes back in part.
+    whole, sliver = found(0, 10, width=40), found(0, 10, width=3)
+    left = started(replace(sliver, cut=True))
+    assert left.keyframe(30, {}, [whole]).revived == ((0, 1),)
+    back = started(whole)
+    assert back.keyframe(30, {}, [replace(sliver, cut=True)]).revived == ((0, 1),)
+    assert started(whole).keyframe(30, {}, [sliver]).revived == ()
+
+
+def test_a_sliver_at_the_edge_does_not_tell_what_an_object_looks_like():
+    identity = started(found(0, 0, width=30))
+    seen = {1: region(0, 0, 4)}
+    identity.observe(1, seen)
+    identity.keyframe(1, seen, [replace(found(0, 0, width=4, colours=BLUE), cut=True)])
+    assert identity.tracks[1].look == RED
+    identity.keyframe(2, seen, [found(0, 0, width=4, colours=BLUE)])
+    assert identity.tracks[1].look == BLUE
+
+
+def test_only_a_part_and_its_whole_may_have_pixels_in_common():
+    nested = started(found(0, 0, width=30), found(5, 0, class_id=5))
+    assert nested.may_overlap(1, 2)
+    assert not started(found(0, 0, width=30), found(5, 0)).may_overlap(1, 2)
+    apart = started(found(0, 0), found(50, 0, class_id=5))
+    assert not apart.may_overlap(2, 1)
+
+
+def test_regions_move_and_know_the_edge():
+    one = region(5, 90)
+    assert one.moved(-7, 3).box == (-2, 93, 8, 103)
+    assert one.reaches_edge(100, 100)
+    assert not one.reaches_edge(101, 101)
+    assert np.array_equal(Region.of(one.mask(100, 100)).crop, one.crop)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from autolabel import masks as rle
+from autolabel.track.dealing import DealSettings
+from autolabel.track.lookback import LookBack, Window
+from autolabel.track.regions import Region, look
 from autolabel.track.tracks import IdentitySettings
+from autolabel.track.values import Prompt
 from autolabel.track.video import TrackSettings, label_video
+from autolabel.track.windows import Pending, label_of
 from tests.track.blocks import ColourSession, ColourTracker, Detector, draw, frames_of
 
 SETTINGS = TrackSettings(keyframe_every=8, look_again=False)
@@ -83,3 +88,33 @@ def test_a_lost_object_brings_the_next_key_frame_forward():
     without = Detector()
     list(label_video(frames_of(clip()), without, Slipping(), SETTINGS))
     assert without.calls == 3
+
+
+def test_a_newcomer_is_not_carried_back_on_the_object_it_came_out_from_behind_of():
+    # Where it appears its mask is on both, so that being on the other is no news. Without the
+    # ends of the window its id would lie on the other in every frame before.
+    tracker = ColourTracker()
+    pictures = [draw([(0, 20, 20)]) for _ in range(4)] + [draw([(0, 20, 20), (0, 33, 20)])]
+    frames = [tracker.prepare(picture) for picture in pictures]
+    old, new = sorted(Detector()(pictures[-1]), key=lambda found: found.box)
+    pending = Pending()
+    for position in range(5):
+        pending.begin(position, position)
+        detection = old if position in (0, 4) else None
+        pending.labels[position][1] = label_of(rle.decode(old.mask), 0.9, detection)
+    both = rle.decode(old.mask) | rle.decode(new.mask)
+    pending.labels[4][2] = label_of(both, 0.9, new)
+    back = LookBack(
+        tracker,
+        pending,
+        Window(0, frames[:4], frames[4]),
+        DealSettings(),
+        lambda a, b: False,
+        overlap=0.5,
+        stranger_look=0.3,
+    )
+    prompt = Prompt(mask=rle.decode(new.mask))
+    colours = look(pictures[4], Region.of(rle.decode(new.mask)))
+    back.run({2: prompt}, {2: colours}, [2])
+    assert [sorted(pending.labels[i]) for i in range(5)] == [[1], [1], [1], [1], [1, 2]]
+    assert back.earlier == {}

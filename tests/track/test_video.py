@@ -9,7 +9,15 @@ from autolabel import masks as rle
 from autolabel.errors import UsageError
 from autolabel.track.tracks import IdentitySettings
 from autolabel.track.video import TrackSettings, label_video
-from tests.track.blocks import ColourTracker, Detector, W, draw, frames_of
+from tests.track.blocks import (
+    ColourSession,
+    ColourTracker,
+    Detector,
+    W,
+    draw,
+    frames_of,
+    parts,
+)
 
 EVERY = TrackSettings(keyframe_every=5)
 
@@ -237,3 +245,59 @@ def test_what_cannot_be_asked_for_is_refused():
         TrackSettings(keyframe_every=0)
     with pytest.raises(UsageError, match="found 'blob'"):
         TrackSettings(prompt_type="blob")
+
+
+class Merging(ColourTracker):
+    """A tracker that can't tell neighbours of one colour apart: its masks cover them all."""
+
+    def session(self) -> "MergingSession":
+        return MergingSession(self.reach)
+
+
+class MergingSession(ColourSession):
+    prompted = False
+
+    def add(self, ids, prompts):
+        self.prompted = True
+        told = super().add(ids, prompts)
+        self.prompted = False
+        return told
+
+    def _find(self, i):
+        mask = super()._find(i)
+        if self.prompted:
+            return mask
+        x, y, colour = self.objects[i]
+        for other in parts(self.image, colour):
+            rows, columns = np.nonzero(other)
+            if np.hypot(columns.mean() - x, rows.mean() - y) <= self.reach and mask.any():
+                mask = mask | other
+        return mask
+
+
+def test_neighbours_alike_keep_a_label_each_although_the_tracker_merges_them():
+    # Without dealing, one id covers both for the whole video and the other is hidden.
+    windows = run([draw([(0, 10 + i, 20), (0, 28 + i, 20)]) for i in range(23)], tracker=Merging())
+    assert paths(windows) == {1: list(range(23)), 2: list(range(23))}
+    for i in range(5, 23):  # by then two key frames have told how they move
+        assert [at(windows, i)[n].box for n in (1, 2)] == [
+            (10 + i, 20, 22 + i, 32),
+            (28 + i, 20, 40 + i, 32),
+        ]
+
+
+def test_a_detection_of_two_neighbours_is_cut_to_each_ones_own():
+    class Together(Detector):
+        def __call__(self, image):
+            one, other = sorted(super().__call__(image), key=lambda found: found.box)
+            if self.calls == 3:
+                both = rle.encode(rle.decode(one.mask) | rle.decode(other.mask))
+                return [dataclasses.replace(one, box=(*one.box[:2], *other.box[2:]), mask=both)]
+            return [one, other]
+
+    pictures = [draw([(0, 10 + i, 20), (0, 28 + i, 20)]) for i in range(16)]
+    windows = run(pictures, Together(), tracker=Merging())
+    assert at(windows, 9)[1].box == (19, 20, 31, 32)
+    assert at(windows, 10)[1].box == (20, 20, 32, 32)
+    assert paths(windows)[1] == list(range(16))
+    assert {len(at(windows, i)) for i in range(11, 16)} == {2}

@@ -1,0 +1,263 @@
+"""Pixels that two tracks claim: each goes to the track that is expected there.
+
+Masks of what is visible don't overlap, but a tracker's do where objects are alike or one hides
+the other: a mask takes in the neighbour, or leaves its object for it. Where each object was found
+last, and how it moved before that, tells whose pixels they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from autolabel import masks as rle
+from autolabel.track.regions import Region, iou, share
+from autolabel.types import RLE, Mask
+
+_Box = tuple[int, int, int, int]
+_LOOKED_AT = 1 << 16
+"""Pixels whose distances are looked at, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class DealSettings:
+    """When pixels are dealt out.
+
+    Attributes:
+        disputed: Two tracks that share this much of the smaller dispute these pixels.
+        crumbs: Who keeps less than this share of what is expected has nothing.
+        within: Frames for which an object is expected to go on as it did.
+        unseen: Frames without being seen after which nothing is expected of it.
+    """
+
+    disputed: float = 0.1
+    crumbs: float = 0.2
+    within: int = 30
+    unseen: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """Where a key frame found an object, and its pace in pixels a frame, x and y."""
+
+    at: int
+    region: Region
+    pace: tuple[float, float]
+
+    def paced(self, position: int, region: Region, size: tuple[int, int]) -> tuple[float, float]:
+        """How fast it moved to a region, in a picture of that width and height."""
+        since = position - self.at
+        moves = (
+            _shift(self.region.box[k::2], region.box[k::2], length) for k, length in enumerate(size)
+        )
+        x, y = (move / since for move in moves)
+        return x, y
+
+
+def _shift(before: Sequence[int], now: Sequence[int], length: int) -> float:
+    """How far an extent (from, to) has moved; an end at the picture's edge tells nothing."""
+    ends = [(before[0], now[0], 0), (before[1], now[1], length)]
+    moves = [to - at for at, to, edge in ends if edge not in (at, to)]
+    return sum(moves) / len(moves) if moves else 0.0
+
+
+class Paths:
+    """Where key frames found each object last, and how it moves."""
+
+    def __init__(self, rules: DealSettings) -> None:
+        self._rules = rules
+        self._paths: dict[int, _Path] = {}
+
+    def found(self, track_id: int, position: int, region: Region, size: tuple[int, int]) -> None:
+        """Note that a key frame found an object."""
+        path, pace = self._paths.get(track_id), (0.0, 0.0)
+        if path is not None and 0 < position - path.at <= self._rules.within:
+            pace = path.paced(position, region, size)
+        self._paths[track_id] = _Path(position, region, pace)
+
+    def expected(self, position: int) -> dict[int, Region]:
+        """Where the objects that were found lately should be in a frame."""
+        places = {}
+        for track_id, path in self._paths.items():
+            since = position - path.at
+            if since <= self._rules.within:
+                x, y = path.pace
+                places[track_id] = path.region.moved(round(x * since), round(y * since))
+        return places
+
+    def keep(self, track_ids: Container[int]) -> None:
+        """Forget all other tracks."""
+        self._paths = {i: path for i, path in self._paths.items() if i in track_ids}
+
+    def state(self) -> list[list[Any]]:
+        """Everything, as JSON can hold it."""
+        return [
+            [i, p.at, p.region.box[:2], asdict(rle.encode(p.region.crop)), p.pace]
+            for i, p in self._paths.items()
+        ]
+
+    def load(self, state: Iterable[Sequence[Any]]) -> None:
+        """Take the place of the paths whose ``state()`` this is."""
+        self._paths = {}
+        for track_id, at, corner, crop, pace in state:
+            region = Region.of(rle.decode(RLE(**crop)))
+            assert region is not None
+            self._paths[track_id] = _Path(at, region.moved(*corner), (pace[0], pace[1]))
+
+
+def deal(
+    claims: Mapping[int, Region],
+    expected: Mapping[int, Region],
+    rules: DealSettings,
+    exempt: Callable[[int, int], bool],
+) -> dict[int, Region]:
+    """What every track keeps of its region; those that keep nearly nothing are left out.
+
+    Args:
+        claims: Track id -> where the tracker sees it.
+        expected: Track id -> where it should be, of the tracks of which that is known.
+        rules: What is a dispute.
+        exempt: Whether two tracks may have pixels in common.
+    """
+    lost: dict[int, list[Region]] = {}
+    for a, b in combinations(sorted(claims), 2):
+        if share(claims[a], claims[b]) < rules.disputed or exempt(a, b):
+            continue
+        for track_id, part in _losses(a, b, claims, expected).items():
+            lost.setdefault(track_id, []).append(part)
+    kept: dict[int, Region] = {}
+    for track_id, region in claims.items():
+        rest = _without(region, lost.get(track_id, ()))
+        if track_id in lost:
+            least = rules.crumbs * expected.get(track_id, region).area
+            rest = None if rest is None or rest.area < least else rest
+        if rest is not None:
+            kept[track_id] = rest
+    return kept
+
+
+def parted(
+    found: Mapping[int, Region],
+    expected: Mapping[int, Region],
+    rules: DealSettings,
+    exempt: Callable[[int, int], bool],
+) -> dict[int, Region]:
+    """What is left of detections that cover two objects: each one's own part.
+
+    Two detections that overlap are dealt out like masks; one is where it fits its own object and
+    another that wasn't found together better than its own alone.
+
+    Args:
+        found: Track id -> its detection.
+        expected: Track id -> where it should be.
+        rules: What is a dispute.
+        exempt: Whether two tracks may have pixels in common.
+    """
+    claims = dict(found)
+    for a in found:
+        for b in expected:
+            if a in expected and b not in found and not exempt(a, b):
+                alone = iou(found[a], expected[a])
+                if iou(found[a], _joined(expected[a], expected[b])) >= alone + rules.disputed:
+                    claims[b] = expected[b]
+    places = dict(expected)
+    for a in found:
+        if a not in expected:
+            others = [expected[b] for b in found if b in expected and b != a and not exempt(a, b)]
+            own = _without(found[a], others)
+            if own is not None:
+                places[a] = own
+    kept = deal(claims, places, rules, exempt)
+    return {i: kept[i] for i in found if i in kept and kept[i].area < found[i].area}
+
+
+def _joined(a: Region, b: Region) -> Region:
+    """The pixels of either of two regions."""
+    x1, y1 = min(a.box[0], b.box[0]), min(a.box[1], b.box[1])
+    x2, y2 = max(a.box[2], b.box[2]), max(a.box[3], b.box[3])
+    box = (x1, y1, x2, y2)
+    crop = _paint(a, box) | _paint(b, box)
+    return Region(box, crop, int(crop.sum()))
+
+
+def _losses(
+    a: int, b: int, claims: Mapping[int, Region], expected: Mapping[int, Region]
+) -> dict[int, Region]:
+    """What each of two tracks loses to the other of the pixels that both claim."""
+    known = [i for i in (a, b) if i in expected]
+    if not known:
+        return {}
+    x1, y1, x2, y2 = _common(claims[a].box, claims[b].box)
+    box = (x1, y1, x2, y2)
+    both = _paint(claims[a], box) & _paint(claims[b], box)
+    if len(known) == 1:
+        loser = b if known[0] == a else a
+        part = Region.of(both & _paint(expected[known[0]], box))
+        return {} if part is None else {loser: part.moved(x1, y1)}
+    far = {i: _distances(expected[i], box) for i in known}
+    fits = {i: iou(claims[i], expected[i]) for i in known}
+    first = far[a] < far[b]
+    if fits[a] >= fits[b]:
+        first |= far[a] == far[b]
+    parts = {a: Region.of(both & ~first), b: Region.of(both & first)}
+    return {i: part.moved(x1, y1) for i, part in parts.items() if part is not None}
+
+
+def _distances(region: Region, box: _Box) -> NDArray[np.float64]:
+    """How far each pixel in a box is from a region; 0 in it.
+
+    Where that is a lot of pixels every second, third, ... of them and of the rows is looked at.
+    """
+    rx1, ry1, rx2, ry2 = region.box
+    x1, y1, x2, y2 = box
+    if rx1 >= x2 or rx2 <= x1 or ry1 >= y2 or ry2 <= y1:  # its box will do
+        xs, ys = np.arange(x1, x2), np.arange(y1, y2)
+        across = np.maximum(np.maximum(rx1 - xs, xs - rx2 + 1), 0)
+        down = np.maximum(np.maximum(ry1 - ys, ys - ry2 + 1), 0)
+        far: NDArray[np.float64] = np.hypot(across[None, :], down[:, None])
+        return far
+    x0, y0 = min(x1, rx1), min(y1, ry1)
+    around = (x0, y0, max(x2, rx2), max(y2, ry2))
+    outside = ~_paint(region, around)
+    step = max(1, math.isqrt(outside.size // _LOOKED_AT))
+    if outside[::step, ::step].all():  # thinner than the steps
+        step = 1
+    far = distance_transform_edt(outside[::step, ::step]) * step
+    rows, columns = (np.arange(y1 - y0, y2 - y0) // step, np.arange(x1 - x0, x2 - x0) // step)
+    cut: NDArray[np.float64] = far[np.ix_(rows, columns)]
+    return cut
+
+
+def _common(a: _Box, b: _Box) -> _Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _paint(region: Region, box: _Box) -> Mask:
+    """A region's pixels in a box, bool (y2 - y1, x2 - x1)."""
+    x1, y1, x2, y2 = box
+    canvas = np.zeros((y2 - y1, x2 - x1), np.bool_)
+    cx1, cy1, cx2, cy2 = _common(region.box, box)
+    if cx1 < cx2 and cy1 < cy2:
+        rx, ry = region.box[:2]
+        canvas[cy1 - y1 : cy2 - y1, cx1 - x1 : cx2 - x1] = region.crop[
+            cy1 - ry : cy2 - ry, cx1 - rx : cx2 - rx
+        ]
+    return canvas
+
+
+def _without(region: Region, parts: Sequence[Region]) -> Region | None:
+    """A region without the pixels of others."""
+    if not parts:
+        return region
+    left = region.crop.copy()
+    for part in parts:
+        left &= ~_paint(part, region.box)
+    rest = Region.of(left)
+    return None if rest is None else rest.moved(*region.box[:2])
