@@ -14,16 +14,17 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from autolabel import masks as rle
 from autolabel.config import check_prompt_type
 from autolabel.errors import UsageError
-from autolabel.points import SHOWN, points_in
+from autolabel.points import SHOWN
 from autolabel.track.cues import Cue, CueSettings, SceneCues
 from autolabel.track.dealing import DealSettings, Paths, deal, parted
+from autolabel.track.detections import Detections
 from autolabel.track.identity import Identity
 from autolabel.track.lookback import LookBack, Window
 from autolabel.track.regions import Region, intersection, iou, look
@@ -197,13 +198,13 @@ class _VideoLabeler:
 
     def _follow(self, tracked: Tracked, image: Image, cue: Cue) -> dict[int, Region]:
         """Label the objects that are seen in this frame; gives where they are."""
-        regions: dict[int, Region] = {}
-        scores: dict[int, float] = {}
+        claims: dict[int, Region] = {}
+        seen: dict[int, tuple[Mask, float]] = {}
         for track_id, mask, score in zip(tracked.ids, tracked.masks, tracked.scores, strict=True):
             region = Region.of(mask) if score > 0.5 else None
             if region is not None:
-                regions[track_id], scores[track_id] = region, float(score)
-        regions = deal(regions, self._expected(), self._settings.deal, self._identity.may_overlap)
+                claims[track_id], seen[track_id] = region, (mask, float(score))
+        regions = deal(claims, self._expected(), self._settings.deal, self._identity.may_overlap)
         if cue is Cue.SAME:  # else the light has changed, and colours with it
             strange = self._identity.strangers(
                 {i: look(image, region) for i, region in regions.items()}
@@ -213,8 +214,10 @@ class _VideoLabeler:
         shown = self._identity.observe(self._position, regions)
         self._session.forget([i for i in regions if i not in shown])
         for track_id in shown:
-            mask = regions[track_id].mask(*image.shape[:2])
-            self._put(self._position, track_id, mask, scores[track_id])
+            region, (mask, score) = regions[track_id], seen[track_id]
+            whole = region is claims[track_id]
+            mask = mask if whole else region.mask(*image.shape[:2])
+            self._put(self._position, track_id, mask, score)
         return {track_id: regions[track_id] for track_id in shown}
 
     def _expected(self) -> dict[int, Region]:
@@ -236,10 +239,12 @@ class _VideoLabeler:
         """Detect, decide who is who, show the tracker what is new, and carry it back."""
         for track in self._identity.tracks.values():  # some of them may end here
             self._summarise(track)
-        instances, masks, found = self._detections(frame.image)
+        detections = Detections.of(frame.image, self._detect(frame.image))
+        instances, found = detections.instances, detections.found
+        self._unscored |= any(one.score is None for one in instances)
         outcome = self._identity.keyframe(self._position, shown, found)
         self._let_go(outcome)
-        self._part(outcome, masks, found)
+        self._part(outcome, detections)
         torn = self._torn(outcome, shown, found)
         lost = [i for i in self._gone_wrong(outcome, shown, found) if i not in torn]
         fresh = [i for _, i in [*outcome.revived, *outcome.born] if i not in lost]
@@ -251,7 +256,8 @@ class _VideoLabeler:
         for track_id, d in here.items():
             refresh = self._settings.refresh and track_id not in torn
             if track_id in fresh or track_id in lost or refresh:
-                prompts[track_id] = self._prompt(instances[d], masks[d])
+                kind, points = self._settings.prompt_type, self._settings.points
+                prompts[track_id] = detections.prompt(d, kind, points)
                 by_track[track_id] = instances[d]
             else:
                 label = self._pending.labels[self._position][track_id]
@@ -276,15 +282,12 @@ class _VideoLabeler:
                 self._paths.found(track_id, self._position, region, size)
         self._paths.keep(self._identity.tracks)
 
-    def _part(self, outcome: KeyframeOutcome, masks: list[Mask], found: list[Found]) -> None:
+    def _part(self, outcome: KeyframeOutcome, detections: Detections) -> None:
         """Cut detections that cover another object, too, to their own."""
         told = {i: d for d, i in [*outcome.matched, *outcome.revived, *outcome.born]}
-        claims = {i: found[d].region for i, d in told.items()}
+        claims = {i: detections.found[d].region for i, d in told.items()}
         own = parted(claims, self._expected(), self._settings.deal, self._identity.may_overlap)
-        for i, rest in own.items():
-            d = told[i]
-            masks[d] = rest.mask(*masks[d].shape)
-            found[d] = replace(found[d], region=rest)
+        detections.cut({told[i]: region for i, region in own.items()})
 
     def _torn(
         self, outcome: KeyframeOutcome, shown: Mapping[int, Region], found: Sequence[Found]
@@ -348,29 +351,6 @@ class _VideoLabeler:
                     self._pending.labels[position].pop(track_id, None)
         parked = self._identity.park(self._position)
         self._session.remove([*outcome.dropped, *outcome.ended, *outcome.lost, *parked])
-
-    def _detections(self, image: Image) -> tuple[list[Instance], list[Mask], list[Found]]:
-        """The detections that have any pixels, their masks, and what identity sees of them."""
-        instances, masks, found = [], [], []
-        for one in self._detect(image):
-            mask = _box_mask(one, image) if one.mask is None else rle.decode(one.mask)
-            region = Region.of(mask)
-            if region is not None:
-                instances.append(one)
-                masks.append(mask)
-                self._unscored |= one.score is None
-                score = 1.0 if one.score is None else float(one.score)
-                colours, cut = look(image, region), region.reaches_edge(*image.shape[:2])
-                found.append(Found(one.class_id, score, region, colours, cut))
-        return instances, masks, found
-
-    def _prompt(self, one: Instance, mask: Mask) -> Prompt:
-        if self._settings.prompt_type == "box" or one.mask is None:
-            return Prompt(box=one.box)
-        if self._settings.prompt_type == "mask":
-            return Prompt(mask=mask)
-        points = points_in(mask, self._settings.points)
-        return Prompt(points=points, labels=(1,) * len(points))
 
     def _summarise(self, track: Track) -> None:
         at = self._pending.index
@@ -440,11 +420,3 @@ class _VideoLabeler:
         self._unscored = bool(head.get("unscored", False))
         self._summaries = {values[0]: TrackSummary(*values) for values in head["summaries"]}
         self._window = [Prepared(p, h, w) for p, (h, w) in zip(pixels, head["sizes"], strict=True)]
-
-
-def _box_mask(one: Instance, image: Image) -> Mask:
-    """The pixels of a detection's box."""
-    mask = np.zeros(image.shape[:2], np.bool_)
-    x1, y1, x2, y2 = one.box
-    mask[max(0, math.floor(y1)) : math.ceil(y2), max(0, math.floor(x1)) : math.ceil(x2)] = True
-    return mask
