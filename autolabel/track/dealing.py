@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 
 from autolabel import masks as rle
 from autolabel.track.regions import Region, iou, share
@@ -136,7 +136,9 @@ def deal(
     for track_id, region in claims.items():
         rest = _without(region, lost.get(track_id, ()))
         if track_id in lost:
-            least = rules.crumbs * expected.get(track_id, region).area
+            place = expected.get(track_id, region)
+            rest = None if rest is None else _coherent(rest, place)
+            least = rules.crumbs * place.area
             rest = None if rest is None or rest.area < least else rest
         if rest is not None:
             kept[track_id] = rest
@@ -250,6 +252,19 @@ def _paint(region: Region, box: _Box) -> Mask:
             cy1 - ry : cy2 - ry, cx1 - rx : cx2 - rx
         ]
     return canvas
+
+
+def _coherent(region: Region, place: Region) -> Region:
+    """A region without the slivers, along the edge of what it lost, that lie off a place."""
+    parts, count = label(region.crop, np.ones((3, 3)))
+    if count < 2:
+        return region
+    here = np.unique(parts[_paint(place, region.box) & region.crop])
+    if not len(here):
+        here = np.array([1 + np.argmax(np.bincount(parts.ravel())[1:])])
+    rest = Region.of(np.isin(parts, here) & region.crop)
+    assert rest is not None
+    return rest.moved(*region.box[:2])
 
 
 def _without(region: Region, parts: Sequence[Region]) -> Region | None:
