@@ -32,8 +32,9 @@ from autolabel.pipeline import Question, Stages, label_images
 from autolabel.registry import load_grounder, load_segmenter, load_tracker, preset
 from autolabel.tiny.scenes import CLASSES, Scene
 from autolabel.track.regions import Region, iou
+from autolabel.track.settings import TrackSettings
 from autolabel.track.values import Tracker
-from autolabel.track.video import Detect, TrackSettings, label_video
+from autolabel.track.video import Detect, label_video
 from autolabel.types import Frame, Image, Instance
 from benchmarks.event_clips import EVENTS
 from benchmarks.stand_ins import SloppyTracker, TrueTracker, picture_key

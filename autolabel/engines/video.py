@@ -22,8 +22,9 @@ from autolabel.media.video import open_video, read_frames, video_key
 from autolabel.pipeline import label_images
 from autolabel.progress import Advance
 from autolabel.store import Result
+from autolabel.track.settings import TrackSettings
 from autolabel.track.values import Tracker
-from autolabel.track.video import TrackSettings, label_video
+from autolabel.track.video import label_video
 from autolabel.track.windows import WindowResult
 from autolabel.types import Candidates, Frame, Image, Instance, MediaItem, MediaRecord
 

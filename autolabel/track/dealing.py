@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +19,7 @@ from scipy.ndimage import distance_transform_edt, label
 
 from autolabel import masks as rle
 from autolabel.track.regions import Region, iou, share
+from autolabel.track.settings import DealSettings
 from autolabel.types import RLE, Mask
 
 _Box = tuple[int, int, int, int]
@@ -27,29 +28,16 @@ _LOOKED_AT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class DealSettings:
-    """When pixels are dealt out.
-
-    Attributes:
-        disputed: Two tracks that share this much of the smaller dispute these pixels.
-        crumbs: Who keeps less than this share of what is expected has nothing.
-        within: Frames for which an object is expected to go on as it did.
-        unseen: Frames without being seen after which nothing is expected of it.
-    """
-
-    disputed: float = 0.1
-    crumbs: float = 0.2
-    within: int = 30
-    unseen: int = 3
-
-
-@dataclass(frozen=True, slots=True)
 class _Path:
-    """Where a key frame found an object, and its pace in pixels a frame, x and y."""
+    """Where a key frame found an object, and its pace in pixels a frame, x and y.
+
+    Of one that was found for the first time no pace is known, but where it was seen last.
+    """
 
     at: int
     region: Region
-    pace: tuple[float, float]
+    pace: tuple[float, float] | None = None
+    seen: Region | None = None
 
     def paced(self, position: int, region: Region, size: tuple[int, int]) -> tuple[float, float]:
         """How fast it moved to a region, in a picture of that width and height."""
@@ -77,10 +65,17 @@ class Paths:
 
     def found(self, track_id: int, position: int, region: Region, size: tuple[int, int]) -> None:
         """Note that a key frame found an object."""
-        path, pace = self._paths.get(track_id), (0.0, 0.0)
+        path, pace = self._paths.get(track_id), None
         if path is not None and 0 < position - path.at <= self._rules.within:
             pace = path.paced(position, region, size)
         self._paths[track_id] = _Path(position, region, pace)
+
+    def saw(self, regions: Mapping[int, Region]) -> None:
+        """Note where objects are seen in a frame that is no key frame."""
+        for track_id, region in regions.items():
+            path = self._paths.get(track_id)
+            if path is not None and path.pace is None:
+                self._paths[track_id] = replace(path, seen=region)
 
     def expected(self, position: int) -> dict[int, Region]:
         """Where the objects that were found lately should be in a frame."""
@@ -88,8 +83,9 @@ class Paths:
         for track_id, path in self._paths.items():
             since = position - path.at
             if since <= self._rules.within:
-                x, y = path.pace
-                places[track_id] = path.region.moved(round(x * since), round(y * since))
+                x, y = path.pace or (0.0, 0.0)
+                place = path.region if path.seen is None else path.seen
+                places[track_id] = place.moved(round(x * since), round(y * since))
         return places
 
     def keep(self, track_ids: Container[int]) -> None:
@@ -99,17 +95,21 @@ class Paths:
     def state(self) -> list[list[Any]]:
         """Everything, as JSON can hold it."""
         return [
-            [i, p.at, p.region.box[:2], asdict(rle.encode(p.region.crop)), p.pace]
+            [i, p.at, _as_json(p.region), p.pace, None if p.seen is None else _as_json(p.seen)]
             for i, p in self._paths.items()
         ]
 
     def load(self, state: Iterable[Sequence[Any]]) -> None:
         """Take the place of the paths whose ``state()`` this is."""
-        self._paths = {}
-        for track_id, at, corner, crop, pace in state:
-            region = Region.of(rle.decode(RLE(**crop)))
-            assert region is not None
-            self._paths[track_id] = _Path(at, region.moved(*corner), (pace[0], pace[1]))
+        self._paths = {
+            track_id: _Path(
+                at,
+                _from_json(region),
+                None if pace is None else (pace[0], pace[1]),
+                None if seen is None else _from_json(seen),
+            )
+            for track_id, at, region, pace, seen in state
+        }
 
 
 def deal(
@@ -276,3 +276,14 @@ def _without(region: Region, parts: Sequence[Region]) -> Region | None:
         left &= ~_paint(part, region.box)
     rest = Region.of(left)
     return None if rest is None else rest.moved(*region.box[:2])
+
+
+def _as_json(region: Region) -> list[Any]:
+    return [region.box[:2], asdict(rle.encode(region.crop))]
+
+
+def _from_json(said: Sequence[Any]) -> Region:
+    corner, crop = said
+    region = Region.of(rle.decode(RLE(**crop)))
+    assert region is not None
+    return region.moved(*corner)

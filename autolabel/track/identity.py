@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from autolabel.track.regions import Look, Region, iou, likeness, share
-from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
+from autolabel.track.settings import IdentitySettings
+from autolabel.track.tracks import Found, KeyframeOutcome, Track
 
 
 class Identity:
@@ -163,13 +164,10 @@ class Identity:
 
         Two that were seen apart are two objects, and two of one class are no part of each other.
         """
-        pair = (min(a, b), max(a, b))
-        known = a in self.tracks and b in self.tracks
-        return (
-            known
-            and pair not in self._apart
-            and (self.tracks[a].class_id != self.tracks[b].class_id)
-        )
+        if a not in self.tracks or b not in self.tracks:
+            return False
+        apart = (min(a, b), max(a, b)) in self._apart
+        return not apart and self.tracks[a].class_id != self.tracks[b].class_id
 
     def state(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autolabel import masks as rle
-from autolabel.track.dealing import DealSettings, deal
+from autolabel.track.dealing import deal
 from autolabel.track.regions import Look, Region, iou, likeness, look, share
+from autolabel.track.settings import DealSettings
 from autolabel.track.values import Prepared, Prompt, Tracker
 from autolabel.track.windows import Label, Pending, label_of
 from autolabel.types import Mask

@@ -9,53 +9,6 @@ from autolabel.track.regions import Look, Region
 
 
 @dataclass(frozen=True, slots=True)
-class IdentitySettings:
-    """What counts as the same object.
-
-    Attributes:
-        match_iou: A detection belongs to a track from this mask IoU on.
-        class_penalty: Taken off the IoU where the classes differ.
-        duplicate_iou: Two tracks this much alike in one frame are on one object.
-        apart: Two tracks that share less of the smaller than this are two objects.
-        confirm_score: A new detection that scores less is tentative.
-        max_misses: A track that so many key frames in a row didn't find, although it claims
-            to be visible, is lost, fewer where the detector has hardly missed any; 0: never.
-        dormant_after: Frames without being seen until a track is dormant.
-        park_after: Frames without being seen until the tracker need not look for it.
-        stranger_look: Least likeness of colours of a track that is followed to what its last
-            detection looked like; below, the tracker is on something else.
-        revive_look: Least likeness of colours to be taken for a track that was gone.
-        revive_distance: Farthest it may have moved, in diagonals of the picture.
-        drift_distance: The same for a track that is followed, but not where a detection is:
-            how far an object moves between key frames while the tracker loses it.
-        revive_size: Most its area may have grown, as a ratio.
-        revive_part: ... and how many times more it may have shrunk, being seen in part.
-        within: From this share of the smaller on, one track lies within another.
-        jump: In diagonals of the picture: of two tracks that fall on one object, the one that
-            moved farther by this has jumped there.
-        dormant_limit: Most dormant tracks; those gone longest end.
-    """
-
-    match_iou: float = 0.4
-    class_penalty: float = 0.3
-    duplicate_iou: float = 0.7
-    apart: float = 0.1
-    confirm_score: float = 0.5
-    max_misses: int = 3
-    dormant_after: int = 10
-    park_after: int = 60
-    stranger_look: float = 0.3
-    revive_look: float = 0.5
-    revive_distance: float = 0.5
-    drift_distance: float = 0.2
-    revive_size: float = 3.0
-    revive_part: float = 2.0
-    within: float = 0.7
-    jump: float = 0.03
-    dormant_limit: int = 256
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """A detection in a key frame.
 

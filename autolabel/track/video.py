@@ -14,75 +14,24 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from autolabel import masks as rle
-from autolabel.config import check_prompt_type
-from autolabel.errors import UsageError
-from autolabel.points import SHOWN
-from autolabel.track.cues import Cue, CueSettings, SceneCues
-from autolabel.track.dealing import DealSettings, Paths, deal, parted
+from autolabel.track.cues import Cue, SceneCues
+from autolabel.track.dealing import Paths, deal, parted
 from autolabel.track.detections import Detections
 from autolabel.track.identity import Identity
 from autolabel.track.lookback import LookBack, Window
 from autolabel.track.regions import Region, intersection, iou, look
-from autolabel.track.tracks import Found, IdentitySettings, KeyframeOutcome, Track
+from autolabel.track.settings import TrackSettings
+from autolabel.track.tracks import Found, KeyframeOutcome, Track
 from autolabel.track.values import Prepared, Prompt, Session, Tracked, Tracker
 from autolabel.track.windows import Pending, TrackSummary, WindowResult, label_of
 from autolabel.types import Frame, Image, Instance, Mask
 
 Detect = Callable[[Image], Sequence[Instance]]
 """A picture's labels; masks where a segmenter made some, else boxes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackSettings:
-    """How a video is labelled.
-
-    Attributes:
-        keyframe_every: Frames from one detection to the next.
-        prompt_type: What a new object is shown to the tracker as: "mask", "box" or "point".
-        points: How many points, for "point".
-        refresh: A key frame's detection corrects the track that it belongs to.
-        carry_back: New objects are followed backwards to where they appear.
-        mend_below: A track whose mask overlaps its detection less than this (IoU) has gone wrong
-            since the key frame before: it is followed back from this one to mend its labels,
-            and what was remembered on the way is forgotten. 0: never.
-        torn: A detection that overlaps its track so little corrects nothing if this share of it
-            is on another track of its class: it is of both, and the tracker knows better.
-        carry_overlap: Following back ends where this share of the smaller is on another object.
-        look_again: An object that is lost brings the next key frame forward.
-        change_gap: ... as a change of scene that is no cut does, if the last one is at least so
-            many frames ago.
-        identity: What counts as the same object.
-        cues: What counts as another scene.
-        deal: How pixels that two objects claim are dealt out.
-    """
-
-    keyframe_every: int = 10
-    prompt_type: str = "mask"
-    points: int = SHOWN
-    refresh: bool = True
-    carry_back: bool = True
-    mend_below: float = 0.7
-    torn: float = 0.2
-    carry_overlap: float = 0.5
-    look_again: bool = True
-    change_gap: int = 3
-    identity: IdentitySettings = field(default_factory=IdentitySettings)
-    cues: CueSettings = field(default_factory=CueSettings)
-    deal: DealSettings = field(default_factory=DealSettings)
-
-    def __post_init__(self) -> None:
-        """Check what can be asked for."""
-        if self.keyframe_every < 1 or self.points < 1:
-            raise UsageError(
-                f"keyframe_every and points: expected 1 or more, found {self.keyframe_every} "
-                f"and {self.points}"
-            )
-        check_prompt_type(self.prompt_type)
 
 
 def label_video(
@@ -218,6 +167,7 @@ class _VideoLabeler:
             whole = region is claims[track_id]
             mask = mask if whole else region.mask(*image.shape[:2])
             self._put(self._position, track_id, mask, score)
+        self._paths.saw({i: regions[i] for i in shown})
         return {track_id: regions[track_id] for track_id in shown}
 
     def _expected(self) -> dict[int, Region]:

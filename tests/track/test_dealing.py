@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from autolabel.track.dealing import DealSettings, Paths, deal, parted
+from autolabel.track.dealing import Paths, deal, parted
 from autolabel.track.regions import Region, iou
+from autolabel.track.settings import DealSettings
 
 SIZE = (100, 100)
 RULES = DealSettings()
@@ -85,6 +86,33 @@ def test_objects_are_expected_to_go_on_as_key_frames_saw_them_move():
     paths.found(1, 10, block(30, 10), SIZE)
     assert paths.expected(15)[1].box == (40, 10, 50, 20)
     assert paths.expected(41) == {}
+
+
+def test_a_newcomer_is_expected_where_it_was_seen_last_until_its_pace_is_known():
+    # Where it stood at its first key frame another would take its pixels, once it has gone on.
+    paths = Paths(RULES)
+    paths.found(1, 0, block(10, 10), SIZE)
+    paths.saw({1: block(16, 10), 9: block(0, 0)})
+    assert boxes(paths.expected(3)) == {1: ((16, 10, 26, 20), 100)}
+    again = Paths(RULES)
+    again.load(json.loads(json.dumps(paths.state())))
+    assert boxes(again.expected(3)) == {1: ((16, 10, 26, 20), 100)}
+    paths.found(1, 10, block(30, 10), SIZE)
+    paths.saw({1: block(90, 90)})
+    assert boxes(paths.expected(15)) == {1: ((40, 10, 50, 20), 100)}
+
+
+def test_slivers_along_the_edge_of_a_neighbour_go_with_it():
+    # Else the label's box would span both objects.
+    canvas = np.zeros((12, 40), bool)
+    canvas[:, :12] = True
+    canvas[2:10, 28:36] = True
+    both = Region((0, 0, 40, 12), canvas, int(canvas.sum()))
+    kept = deal({1: both, 2: block(1, 1)}, {1: block(28, 2, 8, 8), 2: block(1, 1)}, RULES, never)
+    assert boxes(kept) == {1: ((28, 2, 36, 10), 64), 2: ((1, 1, 11, 11), 100)}
+    # Where nothing of it is where it should be, the largest part stays.
+    kept = deal({1: both, 2: block(1, 1)}, {1: block(32, 30), 2: block(1, 1)}, RULES, never)
+    assert boxes(kept)[1] == ((28, 2, 36, 10), 64)
 
 
 def test_the_end_at_the_pictures_edge_does_not_move_with_the_object():

@@ -7,7 +7,7 @@ from scipy.ndimage import binary_dilation
 
 from autolabel import masks as rle
 from autolabel.tiny.scenes import Scene
-from autolabel.track.video import TrackSettings
+from autolabel.track.settings import TrackSettings
 from benchmarks.event_clips import EVENTS
 from benchmarks.identity import Models, compared, true_labels
 from benchmarks.stand_ins import SloppyTracker, TrueTracker, picture_key

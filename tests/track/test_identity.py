@@ -9,7 +9,8 @@ import pytest
 from autolabel.points import points_in
 from autolabel.track.identity import Identity
 from autolabel.track.regions import Region, intersection, iou, likeness, look, share
-from autolabel.track.tracks import Found, IdentitySettings
+from autolabel.track.settings import IdentitySettings
+from autolabel.track.tracks import Found
 
 RED = (1.0,) + (0.0,) * 63
 BLUE = (0.0,) * 63 + (1.0,)

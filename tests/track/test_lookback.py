@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from autolabel import masks as rle
-from autolabel.track.dealing import DealSettings
 from autolabel.track.lookback import LookBack, Window
 from autolabel.track.regions import Region, look
-from autolabel.track.tracks import IdentitySettings
+from autolabel.track.settings import DealSettings, IdentitySettings, TrackSettings
 from autolabel.track.values import Prompt
-from autolabel.track.video import TrackSettings, label_video
+from autolabel.track.video import label_video
 from autolabel.track.windows import Pending, label_of
 from tests.track.blocks import ColourSession, ColourTracker, Detector, draw, frames_of
 

@@ -7,8 +7,8 @@ import pytest
 
 from autolabel import masks as rle
 from autolabel.errors import UsageError
-from autolabel.track.tracks import IdentitySettings
-from autolabel.track.video import TrackSettings, label_video
+from autolabel.track.settings import IdentitySettings, TrackSettings
+from autolabel.track.video import label_video
 from tests.track.blocks import (
     ColourSession,
     ColourTracker,

@@ -6,8 +6,8 @@ import torch
 
 from autolabel import masks as rle
 from autolabel.track.sam2_video import Sam2Tracker
-from autolabel.track.tracks import IdentitySettings
-from autolabel.track.video import TrackSettings, label_video
+from autolabel.track.settings import IdentitySettings, TrackSettings
+from autolabel.track.video import label_video
 from autolabel.types import Frame, Instance
 from benchmarks.small_sam2 import small_predictor
 from tests.track.clips import block, jpeg_clip
