@@ -1,4 +1,4 @@
-"""What identity deals in: detections, tracks, and the rules for what is the same object."""
+"""What identity deals in: detections, tracks, and what a key frame means for them."""
 
 from __future__ import annotations
 
