@@ -134,7 +134,7 @@ def deal(
             lost.setdefault(track_id, []).append(part)
     kept: dict[int, Region] = {}
     for track_id, region in claims.items():
-        rest = _without(region, lost.get(track_id, ()))
+        rest = without(region, lost.get(track_id, ()))
         if track_id in lost:
             place = expected.get(track_id, region)
             rest = None if rest is None else _coherent(rest, place)
@@ -173,7 +173,7 @@ def parted(
     for a in found:
         if a not in expected:
             others = [expected[b] for b in found if b in expected and b != a and not exempt(a, b)]
-            own = _without(found[a], others)
+            own = without(found[a], others)
             if own is not None:
                 places[a] = own
     kept = deal(claims, places, rules, exempt)
@@ -267,8 +267,8 @@ def _coherent(region: Region, place: Region) -> Region:
     return rest.moved(*region.box[:2])
 
 
-def _without(region: Region, parts: Sequence[Region]) -> Region | None:
-    """A region without the pixels of others."""
+def without(region: Region, parts: Sequence[Region]) -> Region | None:
+    """A region without the pixels of others; None where nothing is left."""
     if not parts:
         return region
     left = region.crop.copy()

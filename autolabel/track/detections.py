@@ -10,6 +10,7 @@ import numpy as np
 
 from autolabel import masks as rle
 from autolabel.points import points_in
+from autolabel.track.dealing import without
 from autolabel.track.regions import Region, look
 from autolabel.track.tracks import Found
 from autolabel.track.values import Prompt
@@ -36,16 +37,22 @@ class Detections:
     def of(cls, image: Image, instances: Iterable[Instance]) -> Detections:
         """The detections of a picture."""
         those = cls([], [], [], [])
+        regions = []
         for one in instances:
             mask = _box_mask(one, image) if one.mask is None else rle.decode(one.mask)
             region = Region.of(mask)
             if region is not None:
-                score = 1.0 if one.score is None else float(one.score)
-                colours, cut = look(image, region), region.reaches_edge(*image.shape[:2])
                 those.instances.append(one)
                 those.boxes.append(one.box)
                 those.masks.append(mask)
-                those.found.append(Found(one.class_id, score, region, colours, cut))
+                regions.append(region)
+        for d, (one, region) in enumerate(zip(those.instances, regions, strict=True)):
+            own = without(region, regions[:d] + regions[d + 1 :])
+            # Colours of pixels that others claim, too, may be theirs.
+            mostly = region if own is None or 2 * own.area < region.area else own
+            score = 1.0 if one.score is None else float(one.score)
+            cut = region.reaches_edge(*image.shape[:2])
+            those.found.append(Found(one.class_id, score, region, look(image, mostly), cut))
         return those
 
     def cut(self, own: Mapping[int, Region]) -> None:

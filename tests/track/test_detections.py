@@ -5,7 +5,7 @@ import pytest
 
 from autolabel import masks as rle
 from autolabel.track.detections import Detections
-from autolabel.track.regions import Region
+from autolabel.track.regions import Region, look
 from autolabel.track.values import Prompt
 from autolabel.types import Instance
 
@@ -51,3 +51,27 @@ def test_the_pictures_edge_cuts_an_object_off():
     corner[30:40, 5:20] = True
     found = Detections.of(IMAGE, [instance(BOTH), instance(corner)]).found
     assert [one.cut for one in found] == [False, True]
+
+
+def test_colours_are_taken_of_the_pixels_that_a_detection_has_for_itself():
+    # A blue thing comes out from behind a red one: its mask has some red in it. If that told what
+    # it looks like, it would not be taken for the blue one that went in, and get another id.
+    image = IMAGE.copy()
+    image[:, :30] = (200, 0, 0)
+    image[:, 30:] = (0, 0, 200)
+    red, blue = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    red[10:30, 5:30] = True
+    blue[10:30, 20:55] = True
+    together = Detections.of(image, [instance(red), instance(blue)]).found[1]
+    alone = blue & ~red
+    region = Region.of(alone)
+    assert region is not None
+    assert together.look == look(image, region)
+    assert together.region.area == 700
+    # What lies wholly within another keeps its own colours.
+    part = np.zeros((40, 60), bool)
+    part[12:18, 6:12] = True
+    whole = Region.of(part)
+    assert whole is not None
+    found = Detections.of(image, [instance(red), instance(part)]).found
+    assert found[1].look == look(image, whole)
