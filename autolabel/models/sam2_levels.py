@@ -70,12 +70,12 @@ class LevelEncoder:
     def __init__(self, model: SAM2Base) -> None:
         self._trunk = model.image_encoder.trunk
         self._neck = model.image_encoder.neck
-        decoder = model.sam_mask_decoder
+        seconds = model.sam_mask_decoder.conv_s0, model.sam_mask_decoder.conv_s1
         lateral = [each.conv for each in reversed(self._neck.convs)]
         with torch.no_grad():
             self._fine = [
                 _one_after_the_other(first, second)
-                for first, second in zip(lateral, (decoder.conv_s0, decoder.conv_s1), strict=False)
+                for first, second in zip(lateral[:2], seconds, strict=True)
             ]
         self._coarse = lateral[2:]
         self._position: Tensor | None = None
@@ -85,7 +85,7 @@ class LevelEncoder:
         features = self._trunk(image)
         fine = [
             F.conv2d(x, weight, bias)
-            for x, (weight, bias) in zip(features, self._fine, strict=False)
+            for x, (weight, bias) in zip(features[:2], self._fine, strict=True)
         ]
         top = self._top(features[2:])
         if self._position is None:

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
 
 from autolabel import masks as rle
-from autolabel.track.regions import Region, iou, share
+from autolabel.track.regions import Box, Region, common_box, iou, share
 from autolabel.track.settings import DealSettings
-from autolabel.types import RLE, Mask
+from autolabel.types import RLE
 
-_Box = tuple[int, int, int, int]
 _LOOKED_AT = 1 << 16
 """Pixels whose distances are looked at, about."""
 
@@ -134,13 +133,12 @@ def deal(
             lost.setdefault(track_id, []).append(part)
     kept: dict[int, Region] = {}
     for track_id, region in claims.items():
-        rest = without(region, lost.get(track_id, ()))
-        if track_id in lost:
-            place = expected.get(track_id, region)
-            rest = None if rest is None else _coherent(rest, place)
-            least = rules.crumbs * place.area
-            rest = None if rest is None or rest.area < least else rest
-        if rest is not None:
+        if track_id not in lost:
+            kept[track_id] = region
+            continue
+        place, rest = expected.get(track_id, region), region.without(lost[track_id])
+        rest = None if rest is None else _coherent(rest, place)
+        if rest is not None and rest.area >= rules.crumbs * place.area:
             kept[track_id] = rest
     return kept
 
@@ -162,31 +160,22 @@ def parted(
         rules: What is a dispute.
         exempt: Whether two tracks may have pixels in common.
     """
-    claims = dict(found)
-    for a in found:
-        for b in expected:
-            if a in expected and b not in found and not exempt(a, b):
-                alone = iou(found[a], expected[a])
-                if iou(found[a], _joined(expected[a], expected[b])) >= alone + rules.disputed:
-                    claims[b] = expected[b]
-    places = dict(expected)
-    for a in found:
-        if a not in expected:
-            others = [expected[b] for b in found if b in expected and b != a and not exempt(a, b)]
-            own = without(found[a], others)
+    claims, places = dict(found), dict(expected)
+    for a, region in found.items():
+        if a in expected:
+            alone = iou(region, expected[a])
+            for b, place in expected.items():
+                if b not in found and not exempt(a, b):
+                    together = iou(region, expected[a].joined(place))
+                    if together >= alone + rules.disputed:
+                        claims[b] = place
+        else:
+            others = [expected[b] for b in found if b in expected and not exempt(a, b)]
+            own = region.without(others)
             if own is not None:
                 places[a] = own
     kept = deal(claims, places, rules, exempt)
     return {i: kept[i] for i in found if i in kept and kept[i].area < found[i].area}
-
-
-def _joined(a: Region, b: Region) -> Region:
-    """The pixels of either of two regions."""
-    x1, y1 = min(a.box[0], b.box[0]), min(a.box[1], b.box[1])
-    x2, y2 = max(a.box[2], b.box[2]), max(a.box[3], b.box[3])
-    box = (x1, y1, x2, y2)
-    crop = _paint(a, box) | _paint(b, box)
-    return Region(box, crop, int(crop.sum()))
 
 
 def _losses(
@@ -196,30 +185,31 @@ def _losses(
     known = [i for i in (a, b) if i in expected]
     if not known:
         return {}
-    x1, y1, x2, y2 = _common(claims[a].box, claims[b].box)
-    box = (x1, y1, x2, y2)
-    both = _paint(claims[a], box) & _paint(claims[b], box)
+    box = common_box(claims[a].box, claims[b].box)
+    if box is None:
+        return {}
+    both = claims[a].within(box) & claims[b].within(box)
     if len(known) == 1:
         loser = b if known[0] == a else a
-        part = Region.of(both & _paint(expected[known[0]], box))
-        return {} if part is None else {loser: part.moved(x1, y1)}
+        part = Region.of(both & expected[known[0]].within(box), box[:2])
+        return {} if part is None else {loser: part}
     far = {i: _distances(expected[i], box) for i in known}
     fits = {i: iou(claims[i], expected[i]) for i in known}
     first = far[a] < far[b]
     if fits[a] >= fits[b]:
         first |= far[a] == far[b]
-    parts = {a: Region.of(both & ~first), b: Region.of(both & first)}
-    return {i: part.moved(x1, y1) for i, part in parts.items() if part is not None}
+    parts = {a: Region.of(both & ~first, box[:2]), b: Region.of(both & first, box[:2])}
+    return {i: part for i, part in parts.items() if part is not None}
 
 
-def _distances(region: Region, box: _Box) -> NDArray[np.float64]:
+def _distances(region: Region, box: Box) -> NDArray[np.float64]:
     """How far each pixel in a box is from a region; 0 in it.
 
     Where that is a lot of pixels every second, third, ... of them and of the rows is looked at.
     """
     rx1, ry1, rx2, ry2 = region.box
     x1, y1, x2, y2 = box
-    if rx1 >= x2 or rx2 <= x1 or ry1 >= y2 or ry2 <= y1:  # its box will do
+    if common_box(region.box, box) is None:  # its box will do
         xs, ys = np.arange(x1, x2), np.arange(y1, y2)
         across = np.maximum(np.maximum(rx1 - xs, xs - rx2 + 1), 0)
         down = np.maximum(np.maximum(ry1 - ys, ys - ry2 + 1), 0)
@@ -227,7 +217,7 @@ def _distances(region: Region, box: _Box) -> NDArray[np.float64]:
         return far
     x0, y0 = min(x1, rx1), min(y1, ry1)
     around = (x0, y0, max(x2, rx2), max(y2, ry2))
-    outside = ~_paint(region, around)
+    outside = ~region.within(around)
     step = max(1, math.isqrt(outside.size // _LOOKED_AT))
     if outside[::step, ::step].all():  # thinner than the steps
         step = 1
@@ -237,45 +227,17 @@ def _distances(region: Region, box: _Box) -> NDArray[np.float64]:
     return cut
 
 
-def _common(a: _Box, b: _Box) -> _Box:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-
-
-def _paint(region: Region, box: _Box) -> Mask:
-    """A region's pixels in a box, bool (y2 - y1, x2 - x1)."""
-    x1, y1, x2, y2 = box
-    canvas = np.zeros((y2 - y1, x2 - x1), np.bool_)
-    cx1, cy1, cx2, cy2 = _common(region.box, box)
-    if cx1 < cx2 and cy1 < cy2:
-        rx, ry = region.box[:2]
-        canvas[cy1 - y1 : cy2 - y1, cx1 - x1 : cx2 - x1] = region.crop[
-            cy1 - ry : cy2 - ry, cx1 - rx : cx2 - rx
-        ]
-    return canvas
-
-
 def _coherent(region: Region, place: Region) -> Region:
     """A region without the slivers, along the edge of what it lost, that lie off a place."""
     parts, count = label(region.crop, np.ones((3, 3)))
     if count < 2:
         return region
-    here = np.unique(parts[_paint(place, region.box) & region.crop])
+    here = np.unique(parts[place.within(region.box) & region.crop])
     if not len(here):
         here = np.array([1 + np.argmax(np.bincount(parts.ravel())[1:])])
-    rest = Region.of(np.isin(parts, here) & region.crop)
+    rest = Region.of(np.isin(parts, here) & region.crop, region.box[:2])
     assert rest is not None
-    return rest.moved(*region.box[:2])
-
-
-def without(region: Region, parts: Sequence[Region]) -> Region | None:
-    """A region without the pixels of others; None where nothing is left."""
-    if not parts:
-        return region
-    left = region.crop.copy()
-    for part in parts:
-        left &= ~_paint(part, region.box)
-    rest = Region.of(left)
-    return None if rest is None else rest.moved(*region.box[:2])
+    return rest
 
 
 def _as_json(region: Region) -> list[Any]:
@@ -284,6 +246,6 @@ def _as_json(region: Region) -> list[Any]:
 
 def _from_json(said: Sequence[Any]) -> Region:
     corner, crop = said
-    region = Region.of(rle.decode(RLE(**crop)))
+    region = Region.of(rle.decode(RLE(**crop)), (corner[0], corner[1]))
     assert region is not None
-    return region.moved(*corner)
+    return region

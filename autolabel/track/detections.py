@@ -10,7 +10,6 @@ import numpy as np
 
 from autolabel import masks as rle
 from autolabel.points import points_in
-from autolabel.track.dealing import without
 from autolabel.track.regions import Region, look
 from autolabel.track.tracks import Found
 from autolabel.track.values import Prompt
@@ -47,7 +46,7 @@ class Detections:
                 those.masks.append(mask)
                 regions.append(region)
         for d, (one, region) in enumerate(zip(those.instances, regions, strict=True)):
-            own = without(region, regions[:d] + regions[d + 1 :])
+            own = region.without(regions[:d] + regions[d + 1 :])
             # Colours of pixels that others claim, too, may be theirs.
             mostly = region if own is None or 2 * own.area < region.area else own
             score = 1.0 if one.score is None else float(one.score)

@@ -124,10 +124,12 @@ class LookBack:
         ends = self._ends()
         for position in range(self.window.start, self.window.stop):
             labels = self.pending.labels[position]
-            masks = {i: rle.decode(label.mask) for i, label in labels.items()}
-            masks |= {i: back[position][0] for i, back in seen.items() if position in back}
-            regions = {i: Region.of(mask) for i, mask in masks.items()}
-            claims = {i: region for i, region in regions.items() if region is not None}
+            here = {i: back[position][0] for i, back in seen.items() if position in back}
+            claims = {i: label.region for i, label in labels.items() if i not in here}
+            for track_id, mask in here.items():
+                region = Region.of(mask)
+                if region is not None:
+                    claims[track_id] = region
             part = (position - self.window.start) / len(self.window.frames)
             expected = {i: _between(a, b, part) for i, (a, b) in ends.items()}
             kept = deal(claims, expected, self.rules, self.exempt)
@@ -143,11 +145,9 @@ class LookBack:
         before, after = (self.pending.labels[p] for p in (self.window.start, self.window.stop))
         ends = {}
         for track_id in sorted(set(before) & set(after)):
-            labels = before[track_id], after[track_id]
-            first, last = (Region.of(rle.decode(label.mask)) for label in labels)
-            found = all(label.detection is not None for label in labels)
-            if found and first is not None and last is not None:
-                ends[track_id] = first, last
+            first, last = before[track_id], after[track_id]
+            if first.detection is not None and last.detection is not None:
+                ends[track_id] = first.region, last.region
         return ends
 
     def _mend(self, track_id: int, back: _Seen) -> None:
@@ -168,7 +168,7 @@ class LookBack:
 
         def agreement(position: int) -> tuple[float, float]:
             label, other = ours[position], back.get(position)
-            a = None if label is None else Region.of(rle.decode(label.mask))
+            a = None if label is None else label.region
             b = None if other is None else Region.of(other[0])
             same = float(a is b) if a is None or b is None else iou(a, b)
             return round(same, 1), -abs(position - middle)
@@ -198,9 +198,9 @@ class LookBack:
     def _is_elsewhere(self, position: int, mask: Mask) -> bool:
         """Whether a mask lies on another object that is labelled there."""
         region = Region.of(mask)
-        others = [Region.of(rle.decode(one.mask)) for one in self.pending.labels[position].values()]
+        others = self.pending.labels[position].values()
         limit = max(self.overlap, 0.5)
-        return region is None or any(o is not None and iou(region, o) >= limit for o in others)
+        return region is None or any(iou(region, one.region) >= limit for one in others)
 
     def _is_strange(self, position: int, back: _Seen, found: Look) -> bool:
         """Whether what is seen there has nearly nothing of the object's colours."""
@@ -215,8 +215,7 @@ class LookBack:
     def _overlaps(self, position: int) -> set[tuple[int, int]]:
         """Pairs of tracks of which one lies on the other in a frame."""
         labels = self.pending.labels[position]
-        regions = [(i, Region.of(rle.decode(labels[i].mask))) for i in sorted(labels)]
-        known = [(i, region) for i, region in regions if region is not None]
+        known = [(i, labels[i].region) for i in sorted(labels)]
         return {
             (i, j)
             for n, (i, a) in enumerate(known)

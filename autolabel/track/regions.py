@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from autolabel.types import Image, Mask
 
+Box = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels, exclusive end."""
 Look = tuple[float, ...]
 """Shares of the pixels in each of 64 colours (4 levels each of red, green and blue)."""
 _LOOKED_AT = 4096
@@ -27,13 +30,13 @@ class Region:
         area: Number of pixels.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     crop: Mask
     area: int
 
     @classmethod
-    def of(cls, mask: Mask) -> Region | None:
-        """The region of a mask bool (H, W); None where it is empty."""
+    def of(cls, mask: Mask, corner: tuple[int, int] = (0, 0)) -> Region | None:
+        """The region of a mask bool (H, W) whose first pixel is at (x, y); None if it is empty."""
         rows = np.flatnonzero(mask.any(axis=1))
         if not len(rows):
             return None
@@ -41,7 +44,8 @@ class Region:
         columns = np.flatnonzero(mask[y1:y2].any(axis=0))
         x1, x2 = int(columns[0]), int(columns[-1]) + 1
         crop = mask[y1:y2, x1:x2].copy()
-        return cls((x1, y1, x2, y2), crop, int(crop.sum()))
+        x, y = corner
+        return cls((x + x1, y + y1, x + x2, y + y2), crop, int(crop.sum()))
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -59,22 +63,52 @@ class Region:
         x1, y1, x2, y2 = self.box
         return Region((x1 + dx, y1 + dy, x2 + dx, y2 + dy), self.crop, self.area)
 
-    def mask(self, height: int, width: int) -> Mask:
-        """The region as a mask bool (height, width), in which it lies wholly."""
-        x1, y1, x2, y2 = self.box
-        mask = np.zeros((height, width), np.bool_)
-        mask[y1:y2, x1:x2] = self.crop
+    def within(self, box: Box) -> Mask:
+        """The pixels that lie in a box, bool (y2 - y1, x2 - x1)."""
+        x1, y1, x2, y2 = box
+        mask = np.zeros((y2 - y1, x2 - x1), np.bool_)
+        common = common_box(self.box, box)
+        if common is not None:
+            cx1, cy1, cx2, cy2 = common
+            mask[cy1 - y1 : cy2 - y1, cx1 - x1 : cx2 - x1] = self._cut(common)
         return mask
+
+    def mask(self, height: int, width: int) -> Mask:
+        """The region as a mask bool (height, width)."""
+        return self.within((0, 0, width, height))
+
+    def without(self, others: Iterable[Region]) -> Region | None:
+        """The region without the pixels of others; None where nothing is left."""
+        left = self.crop.copy()
+        for other in others:
+            left &= ~other.within(self.box)
+        return Region.of(left, self.box[:2])
+
+    def joined(self, other: Region) -> Region:
+        """The pixels of either of two regions."""
+        x1, y1 = min(self.box[0], other.box[0]), min(self.box[1], other.box[1])
+        x2, y2 = max(self.box[2], other.box[2]), max(self.box[3], other.box[3])
+        crop = self.within((x1, y1, x2, y2)) | other.within((x1, y1, x2, y2))
+        return Region((x1, y1, x2, y2), crop, int(crop.sum()))
+
+    def _cut(self, box: Box) -> Mask:
+        """The pixels in a box that lies in this region's own."""
+        x1, y1, x2, y2 = box
+        x, y = self.box[:2]
+        return self.crop[y1 - y : y2 - y, x1 - x : x2 - x]
+
+
+def common_box(a: Box, b: Box) -> Box | None:
+    """What two boxes have in common; None if that is nothing."""
+    x1, y1 = max(a[0], b[0]), max(a[1], b[1])
+    x2, y2 = min(a[2], b[2]), min(a[3], b[3])
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
 def intersection(a: Region, b: Region) -> int:
     """Number of pixels that two regions share."""
-    x1, y1 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-    x2, y2 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
-    if x1 >= x2 or y1 >= y2:
-        return 0
-    parts = [r.crop[y1 - r.box[1] : y2 - r.box[1], x1 - r.box[0] : x2 - r.box[0]] for r in (a, b)]
-    return int(np.count_nonzero(parts[0] & parts[1]))
+    common = common_box(a.box, b.box)
+    return 0 if common is None else int(np.count_nonzero(a._cut(common) & b._cut(common)))
 
 
 def iou(a: Region, b: Region) -> float:

@@ -93,3 +93,8 @@ class KeyframeOutcome:
     dropped: tuple[int, ...]
     ended: tuple[int, ...]
     lost: tuple[int, ...]
+
+    @property
+    def found(self) -> dict[int, int]:
+        """Track -> its detection, of all tracks that have one."""
+        return {i: d for d, i in [*self.matched, *self.revived, *self.born]}

@@ -14,10 +14,10 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from autolabel import masks as rle
 from autolabel.track.cues import Cue, SceneCues
 from autolabel.track.dealing import Paths, deal, parted
 from autolabel.track.detections import Detections
@@ -167,8 +167,9 @@ class _VideoLabeler:
             whole = region is claims[track_id]
             mask = mask if whole else region.mask(*image.shape[:2])
             self._put(self._position, track_id, mask, score)
-        self._paths.saw({i: regions[i] for i in shown})
-        return {track_id: regions[track_id] for track_id in shown}
+        where = {track_id: regions[track_id] for track_id in shown}
+        self._paths.saw(where)
+        return where
 
     def _expected(self) -> dict[int, Region]:
         """Where the objects that key frames found lately should be in this frame."""
@@ -202,22 +203,19 @@ class _VideoLabeler:
         self._session.forget(lost)
         prompts: dict[int, Prompt] = {}
         by_track: dict[int, Instance] = {}
-        here = {i: d for d, i in [*outcome.matched, *outcome.revived, *outcome.born]}
-        for track_id, d in here.items():
+        for track_id, d in outcome.found.items():
             refresh = self._settings.refresh and track_id not in torn
             if track_id in fresh or track_id in lost or refresh:
                 kind, points = self._settings.prompt_type, self._settings.points
                 prompts[track_id] = detections.prompt(d, kind, points)
                 by_track[track_id] = instances[d]
             else:
-                label = self._pending.labels[self._position][track_id]
-                self._put(
-                    self._position, track_id, rle.decode(label.mask), label.seen, instances[d]
-                )
+                labels = self._pending.labels[self._position]
+                labels[track_id] = replace(labels[track_id], detection=instances[d])
         told = self._session.add(list(prompts), list(prompts.values()))
         for track_id, mask, score in zip(told.ids, told.masks, told.scores, strict=True):
             self._put(self._position, track_id, mask, float(score), by_track[track_id])
-        self._note_paths([i for i in here if i not in torn], (frame.width, frame.height))
+        self._note_paths([i for i in outcome.found if i not in torn], (frame.width, frame.height))
         if self._settings.carry_back and self._window and (fresh or lost):
             self._look_back({i: prompts[i] for i in [*lost, *fresh]}, fresh, prepared)
         for track in self._identity.tracks.values():
@@ -227,14 +225,13 @@ class _VideoLabeler:
         """Remember where this key frame found its objects."""
         labels = self._pending.labels[self._position]
         for track_id in track_ids:
-            region = Region.of(rle.decode(labels[track_id].mask)) if track_id in labels else None
-            if region is not None:
-                self._paths.found(track_id, self._position, region, size)
+            if track_id in labels:
+                self._paths.found(track_id, self._position, labels[track_id].region, size)
         self._paths.keep(self._identity.tracks)
 
     def _part(self, outcome: KeyframeOutcome, detections: Detections) -> None:
         """Cut detections that cover another object, too, to their own."""
-        told = {i: d for d, i in [*outcome.matched, *outcome.revived, *outcome.born]}
+        told = outcome.found
         claims = {i: detections.found[d].region for i, d in told.items()}
         own = parted(claims, self._expected(), self._settings.deal, self._identity.may_overlap)
         detections.cut({told[i]: region for i, region in own.items()})

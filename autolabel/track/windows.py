@@ -73,6 +73,13 @@ class Label:
     seen: float
     detection: Instance | None = None
 
+    @property
+    def region(self) -> Region:
+        """Its pixels, cut to their box."""
+        region = Region.of(rle.decode(self.mask))
+        assert region is not None  # see ``label_of``
+        return region
+
     def instance(self, track: TrackSummary, frame_index: int) -> Instance:
         """The label as it is stored, with the class that its track has by now."""
         found = self.detection
